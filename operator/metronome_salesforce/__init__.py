@@ -1,0 +1,1 @@
+"""Metronome to Salesforce, as a Kubernetes operator."""

@@ -1,0 +1,1 @@
+"""Running a cycle beside the event loop: child process and Lease."""

@@ -1,0 +1,1 @@
+"""The Metronome edge: client, models and source."""

@@ -1,0 +1,1 @@
+"""The Salesforce edge: session, reading, writing and target."""

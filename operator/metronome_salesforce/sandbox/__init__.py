@@ -1,0 +1,1 @@
+"""Emulated Metronome, Salesforce and Kubernetes for the demo and the tests."""

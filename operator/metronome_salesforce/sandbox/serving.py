@@ -1,0 +1,94 @@
+"""Serve an aiohttp application on loopback from a background thread.
+
+A thread of its own, because the tests and the demo drive the emulators' state directly while the
+operator, a separate process, talks to them over the wire.
+"""
+
+import asyncio
+import ssl
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+_START_SECONDS = 10.0
+_SHUTDOWN_SECONDS = 1.0
+
+
+class Served:
+    """A running server; a context manager that stops it at the end.
+
+    `url` is `http://127.0.0.1:PORT` or, with `tls`, `https://localhost:PORT`. Port 0 takes any free
+    one. `make_app` is called in the server's own event loop. Raises OSError if the port is taken.
+    """
+
+    def __init__(
+        self,
+        make_app: Callable[[], web.Application],
+        *,
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._make_app = make_app
+        self._tls = tls
+        self._ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._failure: BaseException | None = None
+        self.port = port
+        self._thread = threading.Thread(target=self._run, name="sandbox-server", daemon=True)
+        self._thread.start()
+        if not self._ready.wait(_START_SECONDS):
+            raise TimeoutError("the sandbox server did not start within 10 seconds")
+        if self._failure is not None:
+            raise self._failure
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a trailing slash."""
+        if self._tls is not None:
+            return f"https://localhost:{self.port}"
+        return f"http://127.0.0.1:{self.port}"
+
+    def stop(self) -> None:
+        """Close every connection and end the thread; safe to call twice."""
+        loop, stop = self._loop, self._stop
+        if loop is not None and stop is not None and self._thread.is_alive():
+            loop.call_soon_threadsafe(stop.set)
+        self._thread.join(_START_SECONDS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        runner = web.AppRunner(
+            self._make_app(), access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS
+        )
+        try:
+            await runner.setup()
+            site = web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=self._tls)
+            await site.start()
+            self.port = runner.addresses[0][1]
+        except BaseException as error:  # noqa: BLE001 -- handed to the thread that waits
+            self._failure = error
+            await runner.cleanup()
+            return
+        finally:
+            self._ready.set()
+        await self._stop.wait()
+        await runner.cleanup()
