@@ -16,10 +16,11 @@ from metronome_salesforce.rows import Value
 
 ELLIPSIS = "…"
 
-# Salesforce passes numbers as doubles over REST; 15 significant digits survive a double exactly.
-_DOUBLE = Context(prec=15, rounding=ROUND_HALF_UP)
-# Wide enough that quantize never overflows before the double's limit is applied.
-_WIDE = Context(prec=60, rounding=ROUND_HALF_UP)
+# Far wider than any field, so that rounding to the scale never runs out of digits.
+_WIDE = Context(prec=400, rounding=ROUND_HALF_UP)
+
+# Characters beyond the basic plane are two UTF-16 units.
+_BASIC_PLANE_END = 0xFFFF
 
 # Control characters have no place in a single-line field; the org's own pages replace them too.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
@@ -35,7 +36,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class LongText:
-    """Several lines of at most `length` UTF-16 units; newlines are `\\n`."""
+    """Several lines of at most `length` UTF-16 units; newlines are line feeds."""
 
     length: int
 
@@ -130,7 +131,7 @@ def is_cut(kind: ValueKind, value: object) -> bool:
 
 def units(text: str) -> int:
     """The length as the platform counts it: characters beyond the basic plane count twice."""
-    return len(text) + sum(1 for character in text if ord(character) > 0xFFFF)
+    return len(text) + sum(1 for character in text if ord(character) > _BASIC_PLANE_END)
 
 
 def cut(text: str, length: int) -> str:
@@ -140,7 +141,7 @@ def cut(text: str, length: int) -> str:
     kept: list[str] = []
     room = length - 1
     for character in text:
-        room -= 2 if ord(character) > 0xFFFF else 1
+        room -= 2 if ord(character) > _BASIC_PLANE_END else 1
         if room < 0:
             break
         kept.append(character)
@@ -189,9 +190,11 @@ def _number(value: object, scale: int) -> Decimal:
         rounded = number.quantize(Decimal(1).scaleb(-scale), context=_WIDE)
     except InvalidOperation as error:
         raise ValueError("not a number that a number field can hold") from error
-    normal = _DOUBLE.plus(rounded).normalize(_WIDE)
+    # Salesforce passes numbers as doubles over REST, so what a double cannot hold would come back
+    # different for ever. The shortest text of the double has no more decimals than `rounded`.
+    stored = Decimal(repr(float(rounded))).normalize(_WIDE)
     # normalize() turns 100 into 1E+2 and keeps a sign on zero; neither is canonical.
-    return Decimal(0) if normal == 0 else Decimal(format(normal, "f"))
+    return Decimal(0) if stored == 0 else Decimal(format(stored, "f"))
 
 
 def _date(value: object) -> str:
