@@ -1,0 +1,173 @@
+"""What a cycle needs from its two edges, as the cycle sees it: a Source and a Target.
+
+The edges implement these without inheriting from them; `tests/memory.py` holds the smallest honest
+implementations.
+"""
+
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Protocol
+
+from metronome_salesforce.mapping import ObjectMapping
+from metronome_salesforce.rows import ActualRow, Row, RowResult, Write
+from metronome_salesforce.scope import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """The org's daily API calls, as `Sforce-Limit-Info` tells them."""
+
+    used: int
+    maximum: int
+
+    @property
+    def remaining(self) -> int:
+        """Calls left today; never negative, although the limit is a soft one."""
+        return max(0, self.maximum - self.used)
+
+
+@dataclass(frozen=True, slots=True)
+class OrgState:
+    """What the preflight found: quota, and the storage left in megabytes (None: not told)."""
+
+    quota: Quota | None
+    storage_left_mb: int | None = None
+    storage_max_mb: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """How far back the org's own rows oblige a cycle to look; None when there are none."""
+
+    oldest_draft: date | None = None
+    oldest_usage: date | None = None
+
+
+class Target(Protocol):
+    """The org. Calls block; they are made from a worker thread, one at a time.
+
+    Every method may raise ConfigError (a person must act) and RetriableError (try later).
+    """
+
+    @property
+    def chunk_size(self) -> int:
+        """How many rows one `write` or `delete` takes at most."""
+
+    @property
+    def requests(self) -> int:
+        """API calls made so far."""
+
+    @property
+    def quota(self) -> Quota | None:
+        """The daily quota by the newest answer."""
+
+    def check(self, mappings: Sequence[ObjectMapping]) -> OrgState:
+        """Sign in and see that every object and field of `mappings` is there and writable.
+
+        Raises ConfigError with reason `AuthenticationFailed`, `PackageMissing`,
+        `FieldNotAccessible` or `ObjectNotAccessible`, naming object, field and the permission set.
+        """
+
+    def horizon(self) -> Horizon:
+        """Look up the oldest draft's period start and the oldest usage day (two small queries)."""
+
+    def read(self, mapping: ObjectMapping, scope: Scope) -> Iterator[list[ActualRow]]:
+        """Yield the rows of `mapping` in `scope`, a page at a time."""
+
+    def read_of_customers(
+        self, mapping: ObjectMapping, customer_ids: Collection[str]
+    ) -> Iterator[list[ActualRow]]:
+        """Yield every row, of any age, that belongs to these customers (placed objects only)."""
+
+    def accounts(self, ids: Collection[str]) -> Iterator[list[ActualRow]]:
+        """Yield those Accounts of `ids` that exist, and every Account with a Metronome customer.
+
+        `object` is "Account", `key` and `id` the 18-character id, `content` the summary fields and
+        `hash` their fingerprint. An Account may be yielded twice.
+        """
+
+    def write(self, mapping: ObjectMapping, writes: Sequence[Write]) -> list[RowResult]:
+        """Upsert by external id (update by id for Accounts); one result per write, in order."""
+
+    def delete(self, mapping: ObjectMapping, writes: Sequence[Write]) -> list[RowResult]:
+        """Delete by record id; a record that is gone already counts as deleted."""
+
+    def close(self) -> None:
+        """Give the connections back; the session is not revoked."""
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerInfo:
+    """What the cycle must know of a customer beside its rows.
+
+    `account_id` is the text found where the tenant keeps the Salesforce id, unchecked.
+    """
+
+    id: str
+    archived: bool
+    account_id: str | None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Spend and balances of one customer in one unit (all None when nothing is known)."""
+
+    unit: str | None = None
+    current_spend: Decimal | None = None
+    last_invoice_total: Decimal | None = None
+    last_invoice_end: datetime | None = None
+    credit_balance: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A piece of what Metronome says.
+
+    `covered` names (object, owner) pairs that were read completely: only there a missing row is a
+    deleted one. `unwanted` names (object, key) of records that exist and are not to be synced.
+    """
+
+    rows: Sequence[Row] = ()
+    covered: Sequence[tuple[str, str]] = ()
+    unwanted: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(slots=True)
+class Notes:
+    """What a person should know although nothing failed: counts by object (and field)."""
+
+    cut: dict[str, int] = field(default_factory=dict)
+    malformed: dict[str, int] = field(default_factory=dict)
+    duplicates: dict[str, int] = field(default_factory=dict)
+    customers_gone: int = 0
+
+    def count(self, where: dict[str, int], what: str) -> None:
+        """Add one to `what` in one of the dictionaries."""
+        where[what] = where.get(what, 0) + 1
+
+
+class Source(Protocol):
+    """Metronome. Raises ConfigError and RetriableError as `Target` does."""
+
+    @property
+    def requests(self) -> int:
+        """API calls made so far."""
+
+    @property
+    def notes(self) -> Notes:
+        """What was cut, skipped or seen twice so far."""
+
+    async def customers(self) -> Sequence[CustomerInfo]:
+        """Read all customers, active and archived; must be called first."""
+
+    def fetch(self, scope: Scope, objects: Collection[str]) -> AsyncIterator[Batch]:
+        """Yield the rows of `objects` in `scope`; customers come last, with their summaries."""
+
+    def summaries(self) -> Mapping[str, Summary]:
+        """The summary of each customer that was fetched."""
+
+    async def close(self) -> None:
+        """Give the connections back."""
