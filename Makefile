@@ -1,0 +1,92 @@
+# Everything a developer or CI does here; `make` alone lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# Any Python from 3.11 on: make env PYTHON=python3.13
+PYTHON ?= python3
+# Extra words for pytest: make test ARGS="-k schedule -x"
+ARGS ?=
+# Set to let `make lock` take newer versions instead of keeping the ones it finds.
+UPGRADE ?=
+
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: env
+env: $(READY) ## Make .venv with everything pinned, and fetch kubectl for the tests
+
+# Older than a file it was made from, it is brought up to date; else this takes no time.
+$(READY): pyproject.toml requirements/dev.txt requirements/tools.txt tests/kubectl.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make env needs Python 3.11 or newer, and $(PYTHON) is not: name one with PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m tests.kubectl
+	@touch $@
+
+.PHONY: lint
+lint: $(READY) ## Check style, types, import contracts and the Dockerfile
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+
+.PHONY: format
+format: $(READY) ## Format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+.PHONY: test
+test: $(READY) ## Run the tests; needs nothing but this machine
+	$(BIN)/python -m pytest -m "not cluster" --ignore=tests/benchmarks $(ARGS)
+
+# A given cluster is not ours to kill or restart, and that is all that test_own.py does.
+CLUSTER_ARGS := $(if $(filter 1,$(TEST_USE_KUBECONFIG)),--ignore=tests/controlplane/test_own.py)
+
+.PHONY: test-cluster
+test-cluster: $(READY) ## Run the tests that need a real kube-apiserver; builds one with Go the first time
+	$(BIN)/python -m tests.controlplane.build
+	$(BIN)/python -m pytest -m cluster -p tests.controlplane.strict --ignore=tests/benchmarks $(CLUSTER_ARGS) $(ARGS)
+
+.PHONY: demo
+demo: $(READY) ## Show a sync from start to end, on emulated services
+	$(BIN)/metronome-salesforce demo
+
+.PHONY: sandbox
+sandbox: $(READY) ## The same, but stay up for kubectl and a browser
+	$(BIN)/metronome-salesforce sandbox
+
+.PHONY: bench
+bench: $(READY) ## Measure a sync of many customers
+	$(BIN)/python -m tests.benchmarks
+
+# Each file is resolved within the one before it, so that the image runs what the tests ran.
+LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --quiet \
+	--no-annotate --no-emit-index-url --no-header $(if $(UPGRADE),--upgrade)
+
+.PHONY: lock
+lock: ## Pin the dependencies again after a change to pyproject.toml (UPGRADE=1: newest versions)
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	$(PYTHON) -m venv "$$folder"; \
+	"$$folder/bin/python" -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); \
+	PATH="$$folder/bin:$$PATH"; set -x; \
+	$(LOCK) pyproject.toml -o requirements/runtime.txt; \
+	$(LOCK) --extra sandbox pyproject.toml requirements/dev.in -c requirements/runtime.txt -o requirements/dev.txt; \
+	$(LOCK) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
+	@! grep -nE '[a-z]+://|--(extra-)?index-url|--find-links' requirements/*.txt || { \
+	  echo "requirements/ must name versions and hashes, and no addresses" >&2; exit 1; }
+
+.PHONY: clean
+clean: ## Remove what builds, tests and the sandbox leave here (not .venv)
+	rm -rf dist build .sandbox .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find operator tests -name __pycache__ -type d -prune -exec rm -rf {} +
