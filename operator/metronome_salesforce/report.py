@@ -1,0 +1,114 @@
+"""The report of one cycle: what status, Events, metrics, the terminal and scripts are made from."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+REJECTED_SHOWN = 10
+"""How many rejected rows a report (and so a status) names; the others are counted."""
+
+
+class Outcome(StrEnum):
+    """How a cycle ended."""
+
+    SUCCEEDED = "Succeeded"
+    PARTIALLY_FAILED = "PartiallyFailed"  # some rows were rejected; they are tried again next time
+    FAILED = "Failed"
+    REFUSED = "Refused"  # a guard found the plan unsafe; nothing was written
+    PLANNED = "Planned"  # dry run
+
+
+class Trigger(StrEnum):
+    """Why a cycle ran."""
+
+    SCHEDULE = "Schedule"
+    CREATED = "Created"
+    REQUESTED = "Requested"
+    FULL_RESYNC = "FullResync"
+    SPEC_CHANGED = "SpecChanged"
+    RETRY = "Retry"
+
+
+class Retry(StrEnum):
+    """What has to happen before a failed cycle is worth another try."""
+
+    NO = "no"
+    LATER = "later"
+    AFTER_CHANGE = "afterChange"  # of spec, Secret or org
+
+
+@dataclass(slots=True)
+class Counts:
+    """Rows of one object by what was planned and what became of them."""
+
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    rejected: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """One row that Salesforce refused; holds no content of the row."""
+
+    object: str
+    key: str
+    operation: str
+    code: str
+    message: str
+    fields: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class CycleReport:
+    """One run, as JSON-able values: times are RFC 3339 UTC, durations seconds.
+
+    `reason` and `message` are those of a condition. For a dry run `rows` counts what would happen.
+    `customers` counts by link state (total, linked, orphaned, archived). `notes` counts what was
+    cut, malformed or seen twice. `events` are facts worth an Event: (reason, sentence) pairs.
+    `quota` is the org's daily API quota after the run (used, maximum).
+    """
+
+    id: str
+    trigger: Trigger
+    started_at: str
+    outcome: Outcome = Outcome.FAILED
+    reason: str = "Unknown"
+    message: str = ""
+    retry: Retry = Retry.NO
+    retry_after: float | None = None
+    finished_at: str | None = None
+    duration: float = 0.0
+    full: bool = False
+    rows: dict[str, Counts] = field(default_factory=dict)
+    api_requests: dict[str, int] = field(default_factory=dict)
+    api_calls: list[tuple[str, str, str, int]] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    rejected_codes: dict[str, int] = field(default_factory=dict)
+    customers: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, dict[str, int]] = field(default_factory=dict)
+    events: list[tuple[str, str]] = field(default_factory=list)
+    quota: dict[str, int] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "CycleReport":
+        """The inverse of `to_json`; raises TypeError or ValueError for another shape."""
+        values = dict(document)
+        values["trigger"] = Trigger(values["trigger"])
+        values["outcome"] = Outcome(values["outcome"])
+        values["retry"] = Retry(values["retry"])
+        values["rows"] = {name: Counts(**counts) for name, counts in values["rows"].items()}
+        values["rejected"] = [
+            Rejected(**{**row, "fields": tuple(row["fields"])}) for row in values["rejected"]
+        ]
+        values["events"] = [(reason, message) for reason, message in values["events"]]
+        values["api_calls"] = [
+            (system, family, status, count) for system, family, status, count in values["api_calls"]
+        ]
+        return cls(**values)
