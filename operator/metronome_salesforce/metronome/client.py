@@ -244,7 +244,7 @@ class MetronomeClient:
                 return Customer.model_validate(member(document, "data", dict))
             except ValidationError as error:
                 where, problem = first_problem(error, "data")
-                raise UnreadableError(f"{where} {problem}") from None
+            raise UnreadableError(f"{where} {problem}")  # out here: that one holds the input
 
         try:
             return await self._answer(call, customer)

@@ -9,6 +9,7 @@ changes, pages overlap: what was seen is not given out again.
 import json
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from hashlib import blake2b
@@ -65,12 +66,12 @@ async def follow(
 
 def decoded(content: bytes) -> Any:
     """JSON with every number as an exact Decimal. Raises UnreadableError."""
-    try:
+    with suppress(ValueError, RecursionError):
         return json.loads(
             content, parse_float=_decimal, parse_int=_decimal, parse_constant=_decimal
         )
-    except (ValueError, RecursionError):
-        raise UnreadableError("it is not JSON") from None
+    # Raised out here, because json's exception holds the whole document.
+    raise UnreadableError("it is not JSON")
 
 
 def member(document: Any, key: str, kind: type[Kind]) -> Kind:
