@@ -7,6 +7,7 @@ Source: Kubernetes documentation, "Validation rules" and "Common Expression Lang
 """
 
 import base64
+import contextlib
 import itertools
 import re
 from collections.abc import Iterator
@@ -152,7 +153,10 @@ def bound(schema: Json, value: Any) -> Any:
     if isinstance(value, list):
         return celtypes.ListType([bound(schema.get("items") or {}, entry) for entry in value])
     if isinstance(value, str):
-        return _bound_text(schema.get("format", ""), value)
+        # A malformed value has been reported by its format; a rule that reads it fails by itself.
+        with contextlib.suppress(ValueError):
+            return _bound_text(schema.get("format", ""), value)
+        return _text(value)
     if schema.get("type") == "number" or isinstance(value, float):
         return celtypes.DoubleType(value)
     return celtypes.IntType(value)
@@ -227,20 +231,22 @@ def _violations(schema: Json, entry: Json, new: Any, old: Any, path: str) -> lis
     where = (where or (entry.get("fieldPath") or "").lstrip(".")) or "<nil>"
     try:
         holds = _program(rule).evaluate(names)
-        told = _message(entry, names)
     except (CELEvalError, TypeError, ValueError) as error:
         detail = f"{_reason_of(error)} evaluating rule: {entry.get('message') or rule}"
         return [FieldError("FieldValueInvalid", where, detail, value)]
     if holds is True or (isinstance(holds, celtypes.BoolType) and bool(holds)):
         return []
+    told = _message(entry, names)
     return [FieldError(entry.get("reason") or "FieldValueInvalid", where, told, value)]
 
 
 def _message(entry: Json, names: Json) -> str:
     if expression := entry.get("messageExpression"):
-        text = str(_program(expression).evaluate(names)).strip()
-        if text and "\n" not in text:
-            return text
+        # One that fails is logged by the real server, and `message` takes its place.
+        with contextlib.suppress(CELEvalError, TypeError, ValueError):
+            text = str(_program(expression).evaluate(names)).strip()
+            if text and "\n" not in text:
+                return text
     return str(entry.get("message") or f"failed rule: {entry['rule'].strip()}")
 
 
