@@ -14,6 +14,7 @@ class Strict:
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
+        self.refused = False
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count a test once, at its call, or where a fixture or mark skipped it."""
@@ -23,14 +24,16 @@ class Strict:
     @pytest.hookimpl(tryfirst=True)  # before the terminal's closing lines
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Set the exit status where pytest itself would have said that all is well."""
-        if session.exitstatus != pytest.ExitCode.OK:
-            return
-        if self.outcomes["skipped"] or not self.outcomes["passed"]:
-            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+        untested = pytest.ExitCode.NO_TESTS_COLLECTED
+        if session.exitstatus not in {pytest.ExitCode.OK, untested}:
+            return  # it has failed, and says why
+        self.refused = self.outcomes["skipped"] > 0 or not self.outcomes["passed"]
+        if self.refused:
+            session.exitstatus = untested
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say why."""
-        if self.outcomes["skipped"] or not self.outcomes["passed"]:
+        if self.refused:
             terminalreporter.write_line(
                 f"{self.outcomes['passed']} passed and {self.outcomes['skipped']} skipped: here"
                 " every test must run, and there must be one.",
