@@ -10,9 +10,7 @@ from metronome_salesforce.sandbox.kubernetes.tables import age
 from tests.sandbox.kubernetes.conftest import WIDGETS_PATH, Clock, refusal, widget
 
 TABLE = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"}
-AGGREGATED = (
-    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
-)
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 
 
 @pytest.fixture(name="five")
@@ -29,7 +27,8 @@ def names(response: httpx.Response) -> list[str]:
     return [item["metadata"]["name"] for item in response.json()["items"]]
 
 
-def test_a_list_has_the_version_of_the_store(http: httpx.Client, five: None) -> None:
+@pytest.mark.usefixtures("five")
+def test_a_list_has_the_version_of_the_store(http: httpx.Client) -> None:
     document = http.get(WIDGETS_PATH).json()
 
     assert (document["kind"], document["apiVersion"]) == ("WidgetList", "example.com/v1")
@@ -37,6 +36,7 @@ def test_a_list_has_the_version_of_the_store(http: httpx.Client, five: None) -> 
     assert int(document["metadata"]["resourceVersion"]) == newest
 
 
+@pytest.mark.usefixtures("five")
 @pytest.mark.parametrize(
     ("selector", "expected"),
     [
@@ -51,15 +51,14 @@ def test_a_list_has_the_version_of_the_store(http: httpx.Client, five: None) -> 
         ("tier in (a,b),n in (1,2)", ["w1", "w2"]),
     ],
 )
-def test_labels_select(
-    http: httpx.Client, five: None, selector: str, expected: list[str]
-) -> None:
+def test_labels_select(http: httpx.Client, selector: str, expected: list[str]) -> None:
     response = http.get(WIDGETS_PATH, params={"labelSelector": selector})
 
     assert names(response) == expected
 
 
-def test_fields_select_by_name_and_namespace_only(http: httpx.Client, five: None) -> None:
+@pytest.mark.usefixtures("five")
+def test_fields_select_by_name_and_namespace_only(http: httpx.Client) -> None:
     def listed(selector: str) -> httpx.Response:
         return http.get("/apis/example.com/v1/widgets", params={"fieldSelector": selector})
 
@@ -75,9 +74,8 @@ def test_a_selector_that_cannot_be_read_is_refused(http: httpx.Client, selector:
     assert refusal(response)[:2] == (400, "BadRequest")
 
 
-def test_pages_follow_on_with_a_token(
-    http: httpx.Client, five: None, sandbox: KubernetesSandbox
-) -> None:
+@pytest.mark.usefixtures("five")
+def test_pages_follow_on_with_a_token(http: httpx.Client, sandbox: KubernetesSandbox) -> None:
     first = http.get(WIDGETS_PATH, params={"limit": 2})
     meta = first.json()["metadata"]
     second = http.get(WIDGETS_PATH, params={"limit": 2, "continue": meta["continue"]})
@@ -177,7 +175,8 @@ def test_ages_are_written_as_kubectl_users_know_them(seconds: int, expected: str
     assert age(seconds) == expected
 
 
-def test_only_metadata_is_sent_if_asked(http: httpx.Client, five: None) -> None:
+@pytest.mark.usefixtures("five")
+def test_only_metadata_is_sent_if_asked(http: httpx.Client) -> None:
     accept = {"Accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
     document = http.get(WIDGETS_PATH, headers=accept).json()
 

@@ -157,8 +157,10 @@ def test_put_replaces_and_needs_the_current_version(http: httpx.Client) -> None:
     assert refusal(http.put(ONE, json=item)) == (
         409,
         "Conflict",
-        'Operation cannot be fulfilled on widgets.example.com "one": the object has been '
-        "modified; please apply your changes to the latest version and try again",
+        (
+            'Operation cannot be fulfilled on widgets.example.com "one": the object has been '
+            "modified; please apply your changes to the latest version and try again"
+        ),
     )
     response = http.put(ONE, json=widget())
     assert refusal(response)[:2] == (422, "Invalid")

@@ -39,20 +39,26 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
         (
             {"since": "2026-02-30"},
             "FieldValueInvalid",
-            'spec.since: Invalid value: "2026-02-30": spec.since in body must be of type date: '
-            '"2026-02-30"',
+            (
+                'spec.since: Invalid value: "2026-02-30": spec.since in body must be of type date: '
+                '"2026-02-30"'
+            ),
         ),
         (
             {"at": "2026-02-01"},
             "FieldValueInvalid",
-            'spec.at: Invalid value: "2026-02-01": spec.at in body must be of type date-time: '
-            '"2026-02-01"',
+            (
+                'spec.at: Invalid value: "2026-02-01": spec.at in body must be of type date-time: '
+                '"2026-02-01"'
+            ),
         ),
         (
             {"url": "not a url"},
             "FieldValueInvalid",
-            'spec.url: Invalid value: "not a url": spec.url in body must be of type uri: '
-            '"not a url"',
+            (
+                'spec.url: Invalid value: "not a url": spec.url in body must be of type uri: '
+                '"not a url"'
+            ),
         ),
         (
             {"parts": ["p", "p"]},
@@ -102,8 +108,10 @@ def test_a_value_outside_the_schema_is_refused(
     [
         (
             {"size": "big"},
-            'spec.size: Invalid value: "string": spec.size in body must be of type integer: '
-            '"string"',
+            (
+                'spec.size: Invalid value: "string": spec.size in body must be of type integer: '
+                '"string"'
+            ),
         ),
         ({"label": "toolong"}, "spec.label: Too long: may not be more than 5 bytes"),
         ({"parts": ["pa", "pb", "pc", "pd"]}, "spec.parts: Too many: 4: must have at most 3 items"),
@@ -187,8 +195,10 @@ def test_unknown_fields_are_refused_under_strict_validation(http: httpx.Client) 
     assert refusal(http.post(path, json=widget(sise=2))) == (
         400,
         "BadRequest",
-        'Widget in version "v1" cannot be handled as a Widget: strict decoding error: unknown '
-        'field "spec.sise"',
+        (
+            'Widget in version "v1" cannot be handled as a Widget: strict decoding error: unknown '
+            'field "spec.sise"'
+        ),
     )
     assert http.post(path, json=widget()).status_code == 201
     response = http.patch(

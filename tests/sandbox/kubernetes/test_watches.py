@@ -48,7 +48,7 @@ class Watch:
         return event["type"], event["object"]["metadata"]["name"]
 
     def rest(self) -> list[dict[str, Any]]:
-        return [event for event in iter(self.next, None)]
+        return list(iter(self.next, None))
 
     def silent(self, seconds: float) -> bool:
         time.sleep(seconds)
@@ -126,9 +126,7 @@ def test_bookmarks_come_while_nothing_happens(
     http: httpx.Client, sandbox: KubernetesSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sped up: they come every few seconds."""
-    monkeypatch.setattr(
-        "metronome_salesforce.sandbox.kubernetes.watches.BOOKMARK_SECONDS", 0.2
-    )
+    monkeypatch.setattr("metronome_salesforce.sandbox.kubernetes.watches.BOOKMARK_SECONDS", 0.2)
     start = version(http)
     with watching(http, resourceVersion=start, allowWatchBookmarks="true") as watch:
         sandbox.create("configmaps", {"metadata": {"name": "unseen"}})
@@ -192,9 +190,7 @@ def test_a_watch_can_send_tables(http: httpx.Client, sandbox: KubernetesSandbox)
 
 def test_a_watch_ends_with_its_definition(http: httpx.Client) -> None:
     with watching(http) as watch:
-        http.delete(
-            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.example.com"
-        )
+        http.delete("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.example.com")
         assert watch.next() is None
 
 
@@ -255,9 +251,7 @@ def test_faults_hit_the_calls_they_match(http: httpx.Client, sandbox: Kubernetes
     assert http.get("/apis").status_code == 200
 
 
-def test_a_dropped_answer_may_hide_a_write(
-    http: httpx.Client, sandbox: KubernetesSandbox
-) -> None:
+def test_a_dropped_answer_may_hide_a_write(http: httpx.Client, sandbox: KubernetesSandbox) -> None:
     sandbox.faults.add(Match("create", "widgets"), drop=True, after=True, times=1)
     sandbox.faults.add(Match("get", "widgets"), delay=0.3, times=1)
 
