@@ -4,7 +4,7 @@ The edges implement these without inheriting from them; `tests/memory.py` holds 
 implementations.
 """
 
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -58,6 +58,10 @@ class Target(Protocol):
     @property
     def requests(self) -> int:
         """API calls made so far."""
+
+    @property
+    def api_calls(self) -> list[tuple[str, str, str, int]]:
+        """Calls so far as ("salesforce", endpoint family, status, count)."""
 
     @property
     def quota(self) -> Quota | None:
@@ -128,11 +132,14 @@ class Batch:
 
     `covered` names (object, owner) pairs that were read completely: only there a missing row is a
     deleted one. `unwanted` names (object, key) of records that exist and are not to be synced.
+    `provisional` names (object, key) of rows that were made from half of the data: they are
+    created where the org has none, and otherwise left as they are.
     """
 
     rows: Sequence[Row] = ()
     covered: Sequence[tuple[str, str]] = ()
     unwanted: Sequence[tuple[str, str]] = ()
+    provisional: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(slots=True)
@@ -157,6 +164,10 @@ class Source(Protocol):
         """API calls made so far."""
 
     @property
+    def api_calls(self) -> list[tuple[str, str, str, int]]:
+        """Calls so far as ("metronome", endpoint family, status, count)."""
+
+    @property
     def notes(self) -> Notes:
         """What was cut, skipped or seen twice so far."""
 
@@ -166,8 +177,8 @@ class Source(Protocol):
     def fetch(self, scope: Scope, objects: Collection[str]) -> AsyncIterator[Batch]:
         """Yield the rows of `objects` in `scope`; customers come last, with their summaries."""
 
-    def summaries(self) -> Mapping[str, Summary]:
-        """The summary of each customer that was fetched."""
+    def account_summary(self, customer_ids: Collection[str]) -> Summary | None:
+        """The summary of an Account with these customers; None if not all of it was read."""
 
     async def close(self) -> None:
         """Give the connections back."""

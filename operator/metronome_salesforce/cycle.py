@@ -1,0 +1,497 @@
+"""One cycle: observe, desire, compare, guard, apply, report.
+
+A pure comparison (`planning`) between two thin edges (`ports`). Nothing is written before the plan
+is known whole and has passed its guards; every write can be repeated, so a crash at any point is
+healed by the next cycle.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from math import ceil
+from time import perf_counter
+from typing import TypeVar
+
+from metronome_salesforce.canon import DateTime, canon
+from metronome_salesforce.errors import ConfigError, RetriableError, UnsafePlanError
+from metronome_salesforce.linking import Decision, Refusal, account_id, decide
+from metronome_salesforce.mapping import LAST_SYNCED, ObjectMapping, to_row
+from metronome_salesforce.objects import ACCOUNT_SUMMARY, CUSTOMER, OBJECTS
+from metronome_salesforce.planning import Plan
+from metronome_salesforce.ports import (
+    Batch,
+    CustomerInfo,
+    Horizon,
+    OrgState,
+    Quota,
+    Source,
+    Summary,
+    Target,
+)
+from metronome_salesforce.report import CycleReport, Outcome, Retry, Trigger
+from metronome_salesforce.rows import Operation, Row, RowResult, Write
+from metronome_salesforce.scope import Scope
+
+logger = logging.getLogger(__name__)
+
+DELETES_FLOOR = 10
+"""So many deletes of one object are never suspicious, whatever their share."""
+ACCOUNT_SYNCED = "Metronome_Last_Synced__c"
+_ROW_KB = 2  # Salesforce counts about 2 KB of storage for a record, whatever its width
+_EVENTS_PER_KIND = 3
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class CycleSettings:
+    """What of the spec steers the cycle itself; `objects` are names of OBJECTS."""
+
+    objects: frozenset[str]
+    invoices_since: date | None = None
+    usage_lookback: timedelta = timedelta(days=34)
+    prune: bool = True
+    max_delete_percent: int = 10
+    heal_edits: bool = True
+    api_budget_percent: int = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run: why, when, and how far. `last_success` bounds the look-back (None: never)."""
+
+    id: str
+    trigger: Trigger
+    now: datetime
+    full: bool = False
+    dry_run: bool = False
+    details: bool = False
+    last_success: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observers:
+    """Who is told while a cycle runs: of progress (stage, done, total), and of the final plan."""
+
+    progress: Callable[[str, int, int | None], None]
+    plan: Callable[[Plan], None] | None = None
+
+
+class CycleStoppedError(Exception):
+    """The run was asked to stop; what was written so far stands and is known to the next run."""
+
+
+async def run_cycle(
+    settings: CycleSettings,
+    run: Run,
+    source: Source,
+    target: Target,
+    observers: Observers,
+    *,
+    stop: threading.Event | None = None,
+) -> CycleReport:
+    """Make the org equal to Metronome and report.
+
+    Failures that a person or time can mend end in the report (outcome Failed or Refused); bugs
+    propagate. `stop` is looked at between calls: when set, the run ends with CycleStoppedError.
+    """
+    started = perf_counter()
+    report = CycleReport(
+        id=run.id, trigger=run.trigger, started_at=_timestamp(run.now), full=run.full
+    )
+    cycle = _Cycle(settings, run, source, target, observers, stop or threading.Event(), report)
+    try:
+        await cycle.run()
+    except UnsafePlanError as error:
+        report.outcome, report.retry = Outcome.REFUSED, Retry.AFTER_CHANGE
+        report.reason, report.message = error.reason, error.message
+    except ConfigError as error:
+        report.outcome, report.retry = Outcome.FAILED, Retry.AFTER_CHANGE
+        report.reason, report.message = error.reason, error.message
+    except RetriableError as error:
+        report.outcome, report.retry = Outcome.FAILED, Retry.LATER
+        report.reason, report.message = error.reason, error.message
+        report.retry_after = error.after
+    finally:
+        cycle.tell()
+        cycle.plan.close()
+    report.duration = round(perf_counter() - started, 3)
+    report.finished_at = _timestamp(run.now + timedelta(seconds=report.duration))
+    return report
+
+
+class _Cycle:
+    """The steps of one run and what they share."""
+
+    def __init__(
+        self,
+        settings: CycleSettings,
+        run: Run,
+        source: Source,
+        target: Target,
+        observers: Observers,
+        stop: threading.Event,
+        report: CycleReport,
+    ) -> None:
+        self.settings = settings
+        self.run_ = run
+        self.source = source
+        self.target = target
+        self.observers = observers
+        self.stop = stop
+        self.report = report
+        self.plan = Plan()
+        self.mappings = [mapping for mapping in OBJECTS if mapping.name in settings.objects]
+        self.applied = False
+        self.customers: dict[str, CustomerInfo] = {}
+        self.decisions: dict[str, Decision] = {}
+
+    async def run(self) -> None:
+        state = await self._preflight()
+        scope = await self._observe_and_desire()
+        self._stage("compare")
+        self.plan.compare(
+            [*self.mappings, ACCOUNT_SUMMARY],
+            heal_edits=self.settings.heal_edits,
+            prune=self.settings.prune,
+        )
+        self._ensure_safe(state, scope)
+        if self.run_.dry_run:
+            if self.observers.plan is not None:
+                self.observers.plan(self.plan)
+            self.report.outcome, self.report.reason = Outcome.PLANNED, "Planned"
+            self.report.message = "Dry run: this is what would change; nothing was written."
+            return
+        self.applied = True
+        await self._apply()
+        self._conclude()
+
+    # -- 1 preflight ---------------------------------------------------------------------------
+
+    async def _preflight(self) -> OrgState:
+        self._stage("preflight")
+        state = await self._blocking(lambda: self.target.check([*self.mappings, ACCOUNT_SUMMARY]))
+        self._ensure_budget(state.quota, calls=1)
+        return state
+
+    # -- 2 observe, 3 desire -------------------------------------------------------------------
+
+    async def _observe_and_desire(self) -> Scope:
+        self._stage("customers")
+        self.customers = {info.id: info for info in await self.source.customers()}
+        await self._observe([CUSTOMER], Scope(content=self._with_content))
+        await self._decide()
+        scope = self._scope(await self._blocking(self.target.horizon))
+        await self._observe([one for one in self.mappings if one is not CUSTOMER], scope)
+        await self._observe_relinked()
+        self._stage("fetch")
+        async for batch in self.source.fetch(scope, self.settings.objects):
+            self._check_stop()
+            self.plan.add_desired(batch)
+        self._desire_accounts()
+        return scope
+
+    @property
+    def _with_content(self) -> bool:
+        return self.run_.full or self.run_.details
+
+    def _scope(self, horizon: Horizon) -> Scope:
+        """The reach of this cycle: see the README, "What a daily cycle looks at"."""
+        run, settings = self.run_, self.settings
+        newest = min(run.now, run.last_success or run.now)
+        usage_from = (newest - settings.usage_lookback).astimezone(UTC).date()
+        if self._everything:
+            usage_from = min(usage_from, horizon.oldest_usage or usage_from)
+            return Scope(settings.invoices_since, usage_from, self._with_content, full=True)
+        invoices_from = min(usage_from, horizon.oldest_draft or usage_from)
+        if settings.invoices_since is not None:
+            invoices_from = max(invoices_from, settings.invoices_since)
+        return Scope(invoices_from, usage_from, self._with_content)
+
+    @property
+    def _everything(self) -> bool:
+        """A full resync, or a first cycle, which has no earlier one to build on."""
+        return self.run_.full or self.run_.last_success is None
+
+    async def _observe(self, mappings: Sequence[ObjectMapping], scope: Scope) -> None:
+        for mapping in mappings:
+            seen = 0
+            self._stage(f"observe {mapping.name}")
+            async for page in self._pages(self.target.read(mapping, scope)):
+                self.plan.add_actual(page)
+                seen += len(page)
+                self.observers.progress(f"observe {mapping.name}", seen, None)
+
+    async def _decide(self) -> None:
+        """Apply the link rules to every customer that Metronome knows."""
+        states = self.plan.link_states()
+        wanted = {
+            id_
+            for info in self.customers.values()
+            if info.account_id and not isinstance(id_ := account_id(info.account_id), Refusal)
+        }
+        wanted |= {state.linked for state in states.values() if state.linked is not None}
+        wanted |= {state.account for state in states.values() if state.account is not None}
+        existing: set[str] = set()
+        async for page in self._pages(self.target.accounts(sorted(wanted))):
+            self.plan.add_actual(page)
+            existing.update(row.key for row in page)
+        self.decisions = {
+            id_: decide(
+                record=states.get(id_), metronome=info.account_id, exists=existing.__contains__
+            )
+            for id_, info in self.customers.items()
+        }
+        self.plan.place(
+            (id_, decision.account, decision.source) for id_, decision in self.decisions.items()
+        )
+        self._report_refusals()
+
+    async def _observe_relinked(self) -> None:
+        """Find all rows, of every age, of customers that belong elsewhere than before."""
+        states = self.plan.link_states()
+        # A record that vanished from the org took the lookups of its rows with it; on the very
+        # first cycle there are no rows to look for.
+        relinked = [
+            id_
+            for id_, decision in self.decisions.items()
+            if (states[id_].linked != decision.account if id_ in states else bool(states))
+        ]
+        if relinked:
+            for mapping in self.mappings:
+                if mapping.placed:
+                    self._stage(f"move {mapping.name}")
+                    async for page in self._pages(self.target.read_of_customers(mapping, relinked)):
+                        self.plan.add_actual(page, in_scope=False)
+
+    def _desire_accounts(self) -> None:
+        """What the summary fields of Accounts should say; Accounts without customers: nothing."""
+        of_account: dict[str, list[str]] = {}
+        for id_ in sorted(self.customers):
+            account = self.decisions[id_].account
+            if account is not None:
+                of_account.setdefault(account, []).append(id_)
+        rows: list[Row] = []
+        for key in self.plan.account_keys():
+            members = of_account.get(key, [])
+            summary = self.source.account_summary(members) if members else Summary()
+            if summary is not None:
+                rows.append(
+                    to_row(
+                        ACCOUNT_SUMMARY,
+                        {"customer_id": members[0] if members else None, "summary": summary},
+                        key=key,
+                        customer_id=None,
+                        owner=None,
+                        on_cut=lambda _object, _field: None,
+                    )
+                )
+        self.plan.add_desired(Batch(rows))
+
+    # -- 5 guard -------------------------------------------------------------------------------
+
+    def _ensure_safe(self, state: OrgState, scope: Scope) -> None:
+        """Raise UnsafePlanError if the plan looks like an accident rather than like a day."""
+        counts, in_scope = self.plan.counts(), self.plan.in_scope()
+        percent = self.settings.max_delete_percent
+        for name, operations in counts.items():
+            deletes, existing = operations.get(Operation.DELETE, 0), in_scope.get(name, 0)
+            if deletes > max(DELETES_FLOOR, existing * percent // 100):
+                raise UnsafePlanError(
+                    "TooManyDeletes",
+                    f"The plan deletes {deletes} of {existing} {name} rows, more than "
+                    f"spec.prune.maxDeletePercent ({percent} %) allows. Nothing was written. See "
+                    "what would go with `metronome-salesforce plan --details`; if it is right, "
+                    "raise spec.prune.maxDeletePercent for one run.",
+                )
+        known = self.plan.link_states().keys()
+        vanished = len(known - self.customers.keys())
+        if vanished > max(DELETES_FLOOR, len(known) * percent // 100):
+            raise UnsafePlanError(
+                "CustomersVanished",
+                f"Metronome does not know {vanished} of the org's {len(known)} customers. Nothing "
+                "was written. Check that the API key belongs to the Metronome environment whose "
+                "data is in this org; if they are really gone, raise spec.prune.maxDeletePercent "
+                "for one run (their rows stay).",
+            )
+        creates = sum(operations.get(Operation.CREATE, 0) for operations in counts.values())
+        if state.storage_left_mb is not None and creates * _ROW_KB // 1024 > state.storage_left_mb:
+            raise UnsafePlanError(
+                "StorageInsufficient",
+                f"The plan creates {creates} rows, about {creates * _ROW_KB // 1024} MB, and the "
+                f"org has {state.storage_left_mb} MB of data storage left. Nothing was written. "
+                "Free or buy storage, or sync fewer objects (spec.objects) or days "
+                "(spec.usage.lookback, spec.invoices.since).",
+            )
+        chunk = self.target.chunk_size
+        calls = sum(
+            ceil(
+                sum(count for kind, count in operations.items() if _is_delete(kind) is side) / chunk
+            )
+            for operations in counts.values()
+            for side in (False, True)
+        )
+        self._ensure_budget(self.target.quota, calls=calls)
+        logger.info("plan is safe", extra={"scope": str(scope), "calls": calls})
+
+    def _ensure_budget(self, quota: Quota | None, *, calls: int) -> None:
+        if quota is None:
+            return
+        budget = quota.maximum * self.settings.api_budget_percent // 100
+        if quota.used + calls > budget:
+            raise UnsafePlanError(
+                "ApiBudgetExhausted",
+                f"The org has used {quota.used} of its {quota.maximum} daily API calls; with the "
+                f"{calls} that this run still needs it would pass the {budget} that "
+                f"spec.salesforce.apiBudgetPercent ({self.settings.api_budget_percent} %) allows. "
+                "Nothing was written; the quota counts the last 24 hours, so a later run may pass.",
+            )
+
+    # -- 6 apply -------------------------------------------------------------------------------
+
+    async def _apply(self) -> None:
+        total = sum(sum(operations.values()) for operations in self.plan.counts().values())
+        done = 0
+        size = self.target.chunk_size
+
+        async def send(
+            mapping: ObjectMapping,
+            chunks: Iterator[list[Write]],
+            call: Callable[[ObjectMapping, Sequence[Write]], list[RowResult]],
+        ) -> None:
+            nonlocal done
+            for chunk in chunks:
+                self.plan.record(await self._blocking(partial(call, mapping, chunk)))
+                done += len(chunk)
+                self.observers.progress(f"write {mapping.name}", done, total)
+
+        for mapping in self.mappings:
+            chunks = (self._stamped(mapping, c) for c in self.plan.upserts(mapping, size))
+            await send(mapping, chunks, self.target.write)
+        for mapping in reversed(self.mappings):
+            await send(mapping, self.plan.deletes(mapping, size), self.target.delete)
+        # Last, because it says that all rows have moved: a crash before leaves the link pending.
+        for links in self.plan.applied_links(size):
+            self._record_failures(await self._blocking(partial(self.target.write, CUSTOMER, links)))
+        for contested in self.plan.contested_account_ids(size):
+            self._record_failures(
+                await self._blocking(partial(self.target.write, ACCOUNT_SUMMARY, contested))
+            )
+        summaries = (
+            self._stamped(ACCOUNT_SUMMARY, c) for c in self.plan.upserts(ACCOUNT_SUMMARY, size)
+        )
+        await send(ACCOUNT_SUMMARY, summaries, self.target.write)
+
+    def _stamped(self, mapping: ObjectMapping, writes: Iterable[Write]) -> list[Write]:
+        """The writes with the time of the last sync, where the object shows it."""
+        field = ACCOUNT_SYNCED if mapping is ACCOUNT_SUMMARY else LAST_SYNCED
+        if mapping is not ACCOUNT_SUMMARY and not mapping.stamped:
+            return list(writes)
+        now = canon(DateTime(), self.run_.now)
+        return [replace(write, fields={**write.fields, field: now}) for write in writes]
+
+    def _record_failures(self, results: Iterable[RowResult]) -> None:
+        self.plan.record([result for result in results if result.error is not None])
+
+    # -- 7 report ------------------------------------------------------------------------------
+
+    def _conclude(self) -> None:
+        codes = self.plan.rejected_codes()
+        if not codes:
+            self.report.outcome, self.report.reason = Outcome.SUCCEEDED, "Succeeded"
+            self.report.message = "Salesforce equals Metronome."
+            return
+        self.report.outcome, self.report.reason = Outcome.PARTIALLY_FAILED, "RowsRejected"
+        listed = ", ".join(f"{code} ({count})" for code, count in sorted(codes.items()))
+        self.report.message = (
+            f"Salesforce refused {sum(codes.values())} rows: {listed}. They are tried again by "
+            "each cycle; status.lastRun.rejected names the first of them."
+        )
+
+    def tell(self) -> None:
+        """Fill the counts of the report, whatever happened."""
+        report, source, target = self.report, self.source, self.target
+        report.rows = self.plan.outcome(planned=not self.applied)
+        report.rejected = self.plan.rejected()
+        report.rejected_codes = self.plan.rejected_codes()
+        report.api_requests = {"metronome": source.requests, "salesforce": target.requests}
+        report.api_calls = [*source.api_calls, *target.api_calls]
+        linked = sum(1 for decision in self.decisions.values() if decision.account is not None)
+        report.customers = {
+            "total": len(self.customers),
+            "linked": linked,
+            "orphaned": len(self.decisions) - linked,
+            "archived": sum(1 for info in self.customers.values() if info.archived),
+        }
+        notes = source.notes
+        report.notes = {
+            name: counts
+            for name, counts in (
+                ("cut", notes.cut),
+                ("malformed", notes.malformed),
+                ("duplicates", notes.duplicates),
+                ("customersGone", {"total": notes.customers_gone} if notes.customers_gone else {}),
+            )
+            if counts
+        }
+        gone = len(self.plan.link_states().keys() - self.customers.keys()) if self.customers else 0
+        if gone:
+            report.events.append(
+                (
+                    "CustomersGone",
+                    f"Metronome no longer knows {gone} customers of this org; their rows stay.",
+                )
+            )
+        if target.quota is not None:
+            report.quota = {"used": target.quota.used, "maximum": target.quota.maximum}
+
+    def _report_refusals(self) -> None:
+        for refusal, sentence in (
+            (Refusal.MALFORMED, "is no valid record id"),
+            (Refusal.NOT_AN_ACCOUNT, "belongs to another object than Account"),
+            (Refusal.UNKNOWN, "names no Account that the integration user can see"),
+        ):
+            ids = [id_ for id_, one in self.decisions.items() if one.refusal is refusal]
+            if ids:
+                first = ", ".join(ids[:_EVENTS_PER_KIND])
+                more = "" if len(ids) <= _EVENTS_PER_KIND else f" and {len(ids) - 3} more"
+                self.report.events.append(
+                    (
+                        refusal.value,
+                        (
+                            f"The Salesforce id in Metronome {sentence}: customer {first}{more}. "
+                            "They stay where they were; correct the id in Metronome."
+                        ),
+                    )
+                )
+
+    # -- plumbing ------------------------------------------------------------------------------
+
+    def _stage(self, stage: str) -> None:
+        self._check_stop()
+        self.observers.progress(stage, 0, None)
+
+    def _check_stop(self) -> None:
+        if self.stop.is_set():
+            raise CycleStoppedError
+
+    async def _blocking(self, call: Callable[[], Item]) -> Item:
+        self._check_stop()
+        return await asyncio.to_thread(call)
+
+    async def _pages(self, pages: Iterator[Item]) -> AsyncIterator[Item]:
+        """Take each page in a worker thread, so that signals and the lifeline are heard."""
+        while (page := await self._blocking(lambda: next(pages, None))) is not None:
+            yield page
+
+
+def _is_delete(operation: Operation) -> bool:
+    return operation is Operation.DELETE
+
+
+def _timestamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

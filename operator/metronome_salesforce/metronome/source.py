@@ -1,0 +1,461 @@
+"""Metronome as a Source: reads what a cycle asks for and makes canonical rows of it.
+
+Invoices can only be read customer by customer, all else comes for many customers at once. Drafts
+are always read; the rest of a customer's invoices from the newest backwards, and no further than
+the scope (and the newest finalized invoice, which the summary needs) demands.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Literal
+
+from metronome_salesforce import objects
+from metronome_salesforce.mapping import ObjectMapping, Record, to_row
+from metronome_salesforce.metronome.client import MetronomeClient
+from metronome_salesforce.metronome.keys import (
+    adjustment_keys,
+    line_keys,
+    sub_line_keys,
+    usage_key,
+)
+from metronome_salesforce.metronome.models import Customer, Invoice, MalformedItem
+from metronome_salesforce.metronome.retrying import CustomerGone, PlanGone
+from metronome_salesforce.metronome.summing import Tally, combined
+from metronome_salesforce.ports import Batch, CustomerInfo, Notes, Summary
+from metronome_salesforce.rows import Row
+from metronome_salesforce.scope import Scope
+
+INVOICE_OBJECTS = frozenset(
+    {"Invoice", "InvoiceLineItem", "InvoiceSubLineItem", "InvoiceAdjustment"}
+)
+_WINDOWS: Mapping[str, Literal["DAY", "HOUR", "NONE"]] = {
+    "Day": "DAY",
+    "Hour": "HOUR",
+    "None": "NONE",
+}
+_RECENT_PAGE = 10  # a look-back of a month holds few invoices; asking for 100 would read years
+_WHOLE_PAGE = 100
+_BATCH_ROWS = 500
+_CUSTOM_FIELD = "customFields."
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSettings:
+    """What of Metronome is wanted.
+
+    `salesforce_id_field` is `salesforce_account_id` (the customer's own configuration) or
+    `customFields.<key>`. `statuses` are invoice statuses as Metronome writes them. `now` is the
+    moment of the cycle: usage is read up to the last complete UTC day before it.
+    """
+
+    now: datetime
+    window_size: str = "Day"
+    salesforce_id_field: str = "salesforce_account_id"
+    statuses: frozenset[str] = frozenset({"DRAFT", "FINALIZED", "VOID"})
+    skip_zero: bool = True
+    concurrency: int = 4
+
+
+@dataclass(slots=True)
+class _Invoices:
+    """What was read of one customer's invoices."""
+
+    customer: Customer
+    invoices: list[Invoice] = field(default_factory=list)
+    complete: bool = True
+
+
+class MetronomeSource:
+    """Reads one tenant through `client`; implements `ports.Source`.
+
+    `client` must report malformed items to `on_malformed` and duplicates to `on_duplicate` of this
+    object, see `connect`.
+    """
+
+    def __init__(
+        self, settings: SourceSettings, *, progress: Callable[[int, int], None] | None = None
+    ) -> None:
+        self._settings = settings
+        self._progress = progress
+        self._client: MetronomeClient | None = None
+        self._customers: dict[str, Customer] = {}
+        self._archived: set[str] = set()
+        self._asleep: set[str] = set()
+        self._tallies: dict[str, Tally] = {}
+        self._malformed_customers: set[str] = set()
+        self._malformed_lists: set[str] = set()
+        self._calls: Counter[tuple[str, str]] = Counter()
+        self.notes = Notes()
+
+    @classmethod
+    def connect(
+        cls,
+        settings: SourceSettings,
+        make_client: Callable[["MetronomeSource"], MetronomeClient],
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> "MetronomeSource":
+        """Build source and client, which report to each other."""
+        source = cls(settings, progress=progress)
+        source._client = make_client(source)
+        return source
+
+    @property
+    def requests(self) -> int:
+        """API calls made so far, retries included."""
+        return self._calls.total()
+
+    @property
+    def api_calls(self) -> list[tuple[str, str, str, int]]:
+        """The same by endpoint family and HTTP status."""
+        return [("metronome", *call, count) for call, count in sorted(self._calls.items())]
+
+    def on_request(self, family: str, status: str, _seconds: float) -> None:
+        """Count one attempt."""
+        self._calls[family, status] += 1
+
+    def on_malformed(self, item: MalformedItem) -> None:
+        """Remember what could not be read, so that nothing of it is taken for deleted."""
+        self.notes.count(self.notes.malformed, item.endpoint)
+        self._malformed_lists.add(item.endpoint)
+        if item.customer_id is not None:
+            self._malformed_customers.add(item.customer_id)
+
+    def on_duplicate(self, endpoint: str) -> None:
+        """Count an item that a list brought twice."""
+        self.notes.count(self.notes.duplicates, endpoint)
+
+    async def customers(self) -> Sequence[CustomerInfo]:
+        """Read the active customers, then the archived ones."""
+        client = self._connected()
+        async with aclosing(client.customers()) as active:
+            async for customer in active:
+                self._customers[customer.id] = customer
+        async with aclosing(client.customers(archived=True)) as archived:
+            async for customer in archived:
+                # Archived between the two lists: the later answer is the truth.
+                self._customers[customer.id] = customer
+                self._archived.add(customer.id)
+        self._tallies = {id_: Tally() for id_ in self._customers}
+        return [
+            CustomerInfo(id_, id_ in self._archived, self._salesforce_id(customer))
+            for id_, customer in self._customers.items()
+        ]
+
+    async def fetch(self, scope: Scope, objects_wanted: Collection[str]) -> AsyncIterator[Batch]:
+        """Yield plans, assignments, invoices, grants, usage and at last the customers.
+
+        A daily cycle leaves out customers that were archived before its reach: nothing of them
+        changes any more, and reading their invoices would cost a call each, every day.
+        """
+        self._asleep = set() if scope.full else self._archived_before(scope.invoices_from)
+        if "Plan" in objects_wanted:
+            async for batch in self._plans(with_assignments="CustomerPlan" in objects_wanted):
+                yield batch
+        if INVOICE_OBJECTS.intersection(objects_wanted):
+            async for batch in self._all_invoices(scope, objects_wanted):
+                yield batch
+        if "CreditGrant" in objects_wanted:
+            async for batch in self._grants():
+                yield batch
+        if "Usage" in objects_wanted and scope.usage_from is not None:
+            async for batch in self._usage(scope.usage_from):
+                yield batch
+        yield Batch(
+            [
+                self._row(
+                    objects.CUSTOMER,
+                    {
+                        "customer": customer,
+                        "archived": id_ in self._archived,
+                        "summary": self._tallies[id_].summary(),
+                    },
+                    key=id_,
+                    customer=customer,
+                )
+                for id_, customer in self._customers.items()
+                if id_ not in self._asleep
+            ],
+            provisional=[
+                ("Customer", id_) for id_, tally in self._tallies.items() if tally.incomplete
+            ],
+        )
+
+    def account_summary(self, customer_ids: Collection[str]) -> Summary | None:
+        """The summary of an Account with these customers; None if not all of it was read."""
+        tallies = [self._tallies[id_] for id_ in customer_ids]
+        if self._asleep.intersection(customer_ids) or any(one.incomplete for one in tallies):
+            return None
+        return combined(tallies).summary()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.__aexit__(None, None, None)
+
+    async def _plans(self, *, with_assignments: bool) -> AsyncIterator[Batch]:
+        client = self._connected()
+        plan_ids: list[str] = []
+        rows: list[Row] = []
+        async with aclosing(client.plans()) as plans:
+            async for plan in plans:
+                plan_ids.append(plan.id)
+                rows.append(self._row(objects.PLAN, {"plan": plan}, key=plan.id))
+        yield Batch(rows)
+        if not with_assignments:
+            return
+        for plan_id in plan_ids:
+            rows = []
+            try:
+                async with aclosing(client.plan_customers(plan_id)) as assignments:
+                    async for assignment in assignments:
+                        customer = self._awake(assignment.customer_details.id)
+                        if customer is not None:
+                            details = assignment.plan_details
+                            rows.append(
+                                self._row(
+                                    objects.CUSTOMER_PLAN,
+                                    {"customer_plan": details, "customer": customer},
+                                    key=details.customer_plan_id,
+                                    customer=customer,
+                                )
+                            )
+            except PlanGone:
+                pass  # deleted while we read; its rows are history and stay
+            yield Batch(rows)
+
+    async def _all_invoices(self, scope: Scope, wanted: Collection[str]) -> AsyncIterator[Batch]:
+        """Read customer by customer, several at a time, and yield in the order they finish."""
+        todo = [customer for id_, customer in self._customers.items() if id_ not in self._asleep]
+        finished: asyncio.Queue[_Invoices | Exception] = asyncio.Queue(
+            self._settings.concurrency * 2
+        )
+        waiting = iter(todo)
+
+        async def work() -> None:
+            try:
+                for customer in waiting:
+                    await finished.put(await self._invoices(customer, scope))
+            except Exception as error:  # noqa: BLE001 -- raised again where the batches are read
+                await finished.put(error)
+
+        workers = [
+            asyncio.create_task(work()) for _ in range(min(self._settings.concurrency, len(todo)))
+        ]
+        try:
+            for done in range(1, len(todo) + 1):
+                read = await finished.get()
+                if isinstance(read, Exception):
+                    raise read
+                yield self._invoice_batch(read, scope, wanted)
+                if self._progress is not None:
+                    self._progress(done, len(todo))
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    def _archived_before(self, day: date | None) -> set[str]:
+        if day is None:
+            return set()
+        archived = ((id_, self._customers[id_].archived_at) for id_ in self._archived)
+        return {id_ for id_, moment in archived if moment is not None and _day(moment) < day}
+
+    def _awake(self, customer_id: str) -> Customer | None:
+        """The customer, if its rows are looked at in this cycle."""
+        return None if customer_id in self._asleep else self._customers.get(customer_id)
+
+    async def _invoices(self, customer: Customer, scope: Scope) -> _Invoices:
+        client = self._connected()
+        found: dict[str, Invoice] = {}
+        result = _Invoices(customer)
+        try:
+            if scope.invoices_from is not None:
+                async with aclosing(client.invoices(customer.id, status="DRAFT")) as drafts:
+                    async for invoice in drafts:
+                        found[invoice.id] = invoice
+            limit = _WHOLE_PAGE if scope.invoices_from is None else _RECENT_PAGE
+            finalized_seen = False
+            async with aclosing(client.invoices(customer.id, limit=limit)) as newest_first:
+                async for invoice in newest_first:
+                    found[invoice.id] = invoice
+                    finalized_seen = finalized_seen or invoice.status == "FINALIZED"
+                    if finalized_seen and _is_before(invoice, scope.invoices_from):
+                        break
+        except CustomerGone:
+            self.notes.customers_gone += 1
+            result.complete = False
+        result.complete = result.complete and customer.id not in self._malformed_customers
+        result.invoices = list(found.values())
+        return result
+
+    def _invoice_batch(self, read: _Invoices, scope: Scope, wanted: Collection[str]) -> Batch:
+        customer, tally = read.customer, self._tallies[read.customer.id]
+        rows: list[Row] = []
+        covered: list[tuple[str, str]] = []
+        unwanted: list[tuple[str, str]] = []
+        if not read.complete:
+            tally.incomplete = True
+        for invoice in read.invoices:
+            tally.add_invoice(invoice)
+            if not scope.includes_invoice(
+                draft=invoice.status == "DRAFT",
+                end=_day_or_none(invoice.end_timestamp),
+                issued=_day_or_none(invoice.issued_at),
+            ):
+                continue
+            if invoice.status in {"DRAFT", "FINALIZED", "VOID"} - self._settings.statuses:
+                unwanted.append(("Invoice", invoice.id))
+                continue
+            rows.extend(self._invoice_rows(customer, invoice, wanted))
+            covered.extend((name, invoice.id) for name in INVOICE_OBJECTS - {"Invoice"})
+        if read.complete:
+            covered.append(("Invoice", customer.id))
+        return Batch(rows, covered, unwanted)
+
+    def _invoice_rows(
+        self, customer: Customer, invoice: Invoice, wanted: Collection[str]
+    ) -> list[Row]:
+        record: dict[str, object] = {"invoice": invoice, "customer": customer}
+        rows = [self._row(objects.INVOICE, record, key=invoice.id, customer=customer)]
+
+        def child(mapping: ObjectMapping, facts: Record, key: str) -> Row:
+            return self._row(mapping, facts, key=key, customer=customer, owner=invoice.id)
+
+        line_items = zip(line_keys(invoice.id, invoice.line_items), invoice.line_items, strict=True)
+        for position, (key, line) in enumerate(line_items):
+            facts = {"line": line, "line_key": key, "position": position, **record}
+            rows.append(child(objects.INVOICE_LINE_ITEM, facts, key))
+            sub_line_items = zip(
+                sub_line_keys(key, line.sub_line_items), line.sub_line_items, strict=True
+            )
+            for sub_position, (sub_key, sub_line) in enumerate(sub_line_items):
+                sub_facts = {**facts, "sub_line": sub_line, "position": sub_position}
+                rows.append(child(objects.INVOICE_SUB_LINE_ITEM, sub_facts, sub_key))
+        adjustments = zip(
+            adjustment_keys(invoice.id, invoice.invoice_adjustments),
+            invoice.invoice_adjustments,
+            strict=True,
+        )
+        for key, adjustment in adjustments:
+            facts = {"adjustment": adjustment, **record}
+            rows.append(child(objects.INVOICE_ADJUSTMENT, facts, key))
+        return [row for row in rows if row.object in wanted]
+
+    async def _grants(self) -> AsyncIterator[Batch]:
+        rows: list[Row] = []
+        async with aclosing(self._connected().credit_grants()) as grants:
+            async for grant in grants:
+                customer = self._awake(grant.customer_id)
+                if customer is None:
+                    continue
+                self._tallies[customer.id].add_grant(grant, self._settings.now)
+                rows.append(
+                    self._row(
+                        objects.CREDIT_GRANT,
+                        {"grant": grant, "customer": customer},
+                        key=grant.id,
+                        customer=customer,
+                    )
+                )
+                if len(rows) >= _BATCH_ROWS:
+                    yield Batch(rows)
+                    rows = []
+        yield Batch(rows)
+        yield self._covered_unless_malformed("CreditGrant", "POST /v1/credits/listGrants")
+
+    async def _usage(self, start: date) -> AsyncIterator[Batch]:
+        """Read the complete days since `start`; the current day is still counting."""
+        until = datetime.combine(self._settings.now.astimezone(UTC).date(), time(), UTC)
+        since = datetime.combine(start, time(), UTC)
+        if since >= until:
+            return
+        size = self._settings.window_size
+        rows: list[Row] = []
+        usage = self._connected().usage(
+            starting_on=since, ending_before=until, window_size=_WINDOWS[size]
+        )
+        async with aclosing(usage) as items:
+            async for item in items:
+                customer = self._awake(item.customer_id)
+                if customer is None or (self._settings.skip_zero and not item.value):
+                    continue
+                rows.append(
+                    self._row(
+                        objects.USAGE,
+                        {"usage": item, "customer": customer, "window_size": size},
+                        key=usage_key(item, size),
+                        customer=customer,
+                    )
+                )
+                if len(rows) >= _BATCH_ROWS:
+                    yield Batch(rows)
+                    rows = []
+        yield Batch(rows)
+        yield self._covered_unless_malformed("Usage", "POST /v1/usage")
+
+    def _covered_unless_malformed(self, name: str, endpoint: str) -> Batch:
+        """One unreadable item may stand for any row, so then nothing of the list is deleted."""
+        if endpoint in self._malformed_lists:
+            for id_ in self._malformed_customers & self._tallies.keys():
+                self._tallies[id_].incomplete |= name == "CreditGrant"
+            return Batch()
+        return Batch(covered=[(name, id_) for id_ in self._customers if id_ not in self._archived])
+
+    def _salesforce_id(self, customer: Customer) -> str | None:
+        field_name = self._settings.salesforce_id_field
+        if field_name.startswith(_CUSTOM_FIELD):
+            return customer.custom_fields.get(field_name.removeprefix(_CUSTOM_FIELD))
+        return customer.customer_config.salesforce_account_id
+
+    def _row(
+        self,
+        mapping: ObjectMapping,
+        record: Record,
+        *,
+        key: str,
+        customer: Customer | None = None,
+        owner: str | None = None,
+    ) -> Row:
+        customer_id = None if customer is None else customer.id
+        return to_row(
+            mapping,
+            record,
+            key=key,
+            customer_id=customer_id,
+            owner=owner or customer_id,
+            on_cut=self._on_cut,
+        )
+
+    def _on_cut(self, object_name: str, field_name: str) -> None:
+        self.notes.count(self.notes.cut, f"{object_name}.{field_name}")
+
+    def _connected(self) -> MetronomeClient:
+        if self._client is None:
+            raise RuntimeError("connect() has not been called")
+        return self._client
+
+
+def lookback_start(now: datetime, last_success: datetime | None, lookback: timedelta) -> date:
+    """The first UTC day that a daily cycle looks at: the look-back before the last success."""
+    return _day(min(now, last_success or now) - lookback)
+
+
+def _is_before(invoice: Invoice, day: date | None) -> bool:
+    """Whether this invoice, and so every older one, is out of reach."""
+    if day is None or invoice.issued_at is None:
+        return False
+    end = invoice.end_timestamp
+    return _day(invoice.issued_at) < day and (end is None or _day(end) < day)
+
+
+def _day(moment: datetime) -> date:
+    return moment.astimezone(UTC).date()
+
+
+def _day_or_none(moment: datetime | None) -> date | None:
+    return None if moment is None else _day(moment)
