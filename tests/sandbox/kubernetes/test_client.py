@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kubernetes import client, config, watch
@@ -16,7 +17,8 @@ CUSTOM = ("example.com", "v1", "default", "widgets")
 
 @pytest.fixture(name="api")
 def _api(kubeconfig: Path) -> Iterator[client.ApiClient]:
-    with config.new_client_from_config(str(kubeconfig)) as api:
+    new_client: Any = config.new_client_from_config  # its types are loose, as are the models'
+    with new_client(str(kubeconfig)) as api:
         yield api
 
 
@@ -28,6 +30,7 @@ def test_secrets_and_config_maps(api: client.ApiClient) -> None:
     core.create_namespaced_secret("default", body)
 
     assert core.read_namespaced_secret("s", "default").data == {"key": "dg=="}
+    found: Any
     (found,) = core.list_secret_for_all_namespaces(label_selector="app=x").items
     assert found.metadata.creation_timestamp.isoformat() == "2026-03-01T12:00:00+00:00"
     core.patch_namespaced_secret("s", "default", {"stringData": {"key": "w"}})
@@ -42,9 +45,9 @@ def test_a_lease_is_taken_and_renewed(api: client.ApiClient) -> None:
     leases = client.CoordinationV1Api(api)
     spec = client.V1LeaseSpec(holder_identity="a", lease_duration_seconds=15)
     body = client.V1Lease(metadata=client.V1ObjectMeta(name="leader"), spec=spec)
-    lease = leases.create_namespaced_lease("default", body)
+    lease: Any = leases.create_namespaced_lease("default", body)
     lease.spec.holder_identity = "b"
-    renewed = leases.replace_namespaced_lease("leader", "default", lease)
+    renewed: Any = leases.replace_namespaced_lease("leader", "default", lease)
 
     assert renewed.spec.holder_identity == "b"
     with pytest.raises(ApiException) as failure:
@@ -58,7 +61,7 @@ def test_custom_objects_and_their_status(api: client.ApiClient, sandbox: Kuberne
     custom.patch_namespaced_custom_object_status(*CUSTOM, "one", {"status": {"phase": "Up"}})
     custom.patch_namespaced_custom_object(*CUSTOM, "one", {"spec": {"size": 3}})
 
-    shown = custom.get_namespaced_custom_object(*CUSTOM, "one")
+    shown: Any = custom.get_namespaced_custom_object(*CUSTOM, "one")
     assert (shown["spec"]["size"], shown["status"]) == (3, {"phase": "Up"})
     assert shown == sandbox.get("widgets", "one")
     with pytest.raises(ApiException) as failure:
@@ -71,9 +74,10 @@ def test_a_watch_resumes_and_ends(api: client.ApiClient, sandbox: KubernetesSand
     sandbox.create("widgets", widget("one"))
     later = threading.Timer(0.2, lambda: sandbox.create("widgets", widget("two")))
     later.start()
+    stream: Any = watch.Watch  # as above
     seen = [
         (event["type"], event["object"]["metadata"]["name"])
-        for event in watch.Watch().stream(
+        for event in stream().stream(
             custom.list_namespaced_custom_object, *CUSTOM, timeout_seconds=1
         )
     ]
@@ -83,6 +87,7 @@ def test_a_watch_resumes_and_ends(api: client.ApiClient, sandbox: KubernetesSand
 
 
 def test_definitions_are_objects(api: client.ApiClient) -> None:
+    found: Any
     (found,) = client.ApiextensionsV1Api(api).list_custom_resource_definition().items
 
     assert found.spec.names.kind == "Widget"

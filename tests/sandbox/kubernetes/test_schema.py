@@ -182,8 +182,6 @@ def test_unknown_fields_are_dropped_with_a_warning(http: httpx.Client) -> None:
 
     assert response.json()["spec"] == {"size": 1, "color": "red", "nested": {"depth": 4}}
     assert response.headers.get_list("Warning") == [
-        '299 - "unknown field \\"spec.sise\\"", 299 - "unknown field \\"spec.nested.deep\\""'
-    ] or response.headers.get_list("Warning") == [
         '299 - "unknown field \\"spec.sise\\""',
         '299 - "unknown field \\"spec.nested.deep\\""',
     ]

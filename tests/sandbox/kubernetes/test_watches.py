@@ -110,8 +110,12 @@ def test_initial_events_end_with_a_marked_bookmark(
     http: httpx.Client, sandbox: KubernetesSandbox
 ) -> None:
     sandbox.create("widgets", widget("one"))
-    query = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
-    with watching(http, allowWatchBookmarks="true", **query) as watch:
+    with watching(
+        http,
+        sendInitialEvents="true",
+        resourceVersionMatch="NotOlderThan",
+        allowWatchBookmarks="true",
+    ) as watch:
         assert watch.pair() == ("ADDED", "one")
         mark = watch.next()
         assert mark is not None

@@ -15,7 +15,9 @@ from aiohttp import web
 from metronome_salesforce.sandbox.kubernetes import (
     discovery,
     exceptions,
+    manifests,
     patches,
+    protobuf,
     selectors,
     tables,
     urls,
@@ -65,7 +67,7 @@ class Responses:
         fault: Fault | None = None
         try:
             target = urls.parsed(request.path) if urls.is_resource(request.path) else None
-            body = await request.text()
+            body = await request.read()
             call = _call(request, target, body)
             fault = self._faults.take(call)
             if fault is not None and fault.delay:
@@ -152,7 +154,7 @@ class Responses:
         return resource
 
     def _resource(
-        self, request: web.Request, target: urls.Target, body: str, verb: str
+        self, request: web.Request, target: urls.Target, body: bytes, verb: str
     ) -> web.Response:
         with self._store.lock:
             resource = self._find(target)
@@ -364,7 +366,7 @@ class Responses:
 # Pieces of requests
 
 
-def _call(request: web.Request, target: urls.Target | None, body: str) -> Call:
+def _call(request: web.Request, target: urls.Target | None, body: bytes) -> Call:
     watching = target is not None and _true(request.query.get("watch", ""))
     verb = urls.verb(request.method, target, watch=watching)
     return Call(
@@ -376,7 +378,7 @@ def _call(request: web.Request, target: urls.Target | None, body: str) -> Call:
         path=request.path_qs,
         user_agent=request.headers.get("User-Agent", ""),
         content_type=request.content_type,
-        body=body,
+        body=body.decode(errors="replace"),
     )
 
 
@@ -411,7 +413,7 @@ def _options(request: web.Request) -> Options:
     return Options(dry_run=bool(dry_run), field_validation=validation)
 
 
-def _document(request: web.Request, body: str, verb: str) -> Any:
+def _document(request: web.Request, body: bytes, verb: str) -> Any:
     """The body as JSON or YAML; raises ApiError 400 or 415."""
     kind = request.content_type
     if verb == "patch":
@@ -419,15 +421,17 @@ def _document(request: web.Request, body: str, verb: str) -> Any:
         accepted = kind in allowed
     else:
         allowed = ("application/json", _YAML)
+        if kind == protobuf.CONTENT_TYPE:
+            return protobuf.document(body)
         # curl and some libraries send no type, or octet-stream, with JSON in it.
-        accepted = kind in (*allowed, "application/octet-stream") or "protobuf" not in kind
+        accepted = kind in (*allowed, "application/octet-stream", "text/plain")
     if not accepted:
         raise exceptions.unsupported_media(kind, allowed)
     if not body.strip():
         return {}
     try:
         if kind in (_YAML, patches.APPLY):
-            return json.loads(json.dumps(yaml.safe_load(body), default=str))
+            return next(manifests.documents(body.decode()), {})
         return json.loads(body)
     except (ValueError, yaml.YAMLError) as error:
         raise exceptions.bad_request(f"error decoding the body: {error}") from error

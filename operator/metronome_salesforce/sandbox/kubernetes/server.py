@@ -26,6 +26,7 @@ from typing import Any
 
 import yaml
 
+from metronome_salesforce.sandbox.kubernetes import manifests
 from metronome_salesforce.sandbox.kubernetes.exceptions import ApiError, Json
 from metronome_salesforce.sandbox.kubernetes.faults import Faults, RequestLog
 from metronome_salesforce.sandbox.kubernetes.models import Options, Store
@@ -64,9 +65,8 @@ class KubernetesSandbox:
         self._responses = Responses(self._store, self._watches, self.faults, self.requests, clock)
         self.tokens = tokens
         for path in crds:
-            for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
-                if document:
-                    self.install_crd(document)
+            for document in manifests.documents(path.read_text(encoding="utf-8")):
+                self.install_crd(document)
 
     @property
     def tokens(self) -> set[str] | None:
