@@ -7,6 +7,7 @@ least twelve customers has all of it, whatever the seed.
 import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -331,7 +332,8 @@ def _disputed(customer: Customer, world: _World) -> None:
 
 
 def _churned(customer: Customer, world: _World) -> None:
-    """The plan ended and the grant expired with something left."""
+    """Hardly any use, so the minimum applied; plan ended, grant expired with something left."""
+    customer.rates = tuple(replace(rate, base=1) for rate in customer.rates)
     end = month_start(world.opened, 1)
     world.assign(customer, world.plan("Starter"), month_start(world.opened), end)
     world.grant(customer, "Trial credit", Decimal(2_000_000), (0, 1))

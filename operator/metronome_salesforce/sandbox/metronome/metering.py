@@ -15,7 +15,6 @@ from itertools import accumulate
 
 from metronome_salesforce.sandbox.metronome.values import (
     Customer,
-    Document,
     Metric,
     Rate,
     plain,
@@ -57,7 +56,7 @@ class Metering:
     def steps(self, rate: Rate, day: int, as_of: datetime) -> int | None:
         """Return the day's usage in the metric's smallest step, or None without any event."""
         hours = _hours_seen(day, as_of)
-        if hours <= 0 or day < rate.first_day:
+        if hours <= 0 or day < rate.first_day or not rate.base:
             return None
         position = (rate.offset + day) % _SIZE
         factor = self._factors[position]
@@ -72,10 +71,8 @@ class Metering:
         self, customer: Customer, rate: Rate, period: tuple[datetime, datetime], as_of: datetime
     ) -> Decimal:
         """Return the quantity of a period as known at `as_of`; 0 if nothing was used."""
-        first = max(period[0].toordinal(), rate.first_day)
+        first = period[0].toordinal()
         last = min(period[1].toordinal(), as_of.toordinal() + 1)
-        if last <= first:
-            return Decimal(0)
         if (customer.id, rate.metric.id) in self.overrides or not rate.metric.adds_up:
             values = [
                 value
@@ -83,6 +80,9 @@ class Metering:
                 if (value := self.value(customer, rate, day, as_of)) is not None
             ]
             return combine(rate.metric, values) or Decimal(0)
+        first = max(first, rate.first_day)
+        if last <= first:
+            return Decimal(0)
         whole = min(last, as_of.toordinal())
         total = rate.base * self._factor_sum(rate, first, whole, as_of.toordinal())
         if last > whole:
@@ -107,7 +107,7 @@ class Metering:
         if edited is not None and day in edited:
             return edited[day] if hour == 23 else None
         position = (rate.offset + day) % _SIZE
-        if day < rate.first_day or not self._factors[position]:
+        if day < rate.first_day or not self._factors[position] or not rate.base:
             whole_day = self.steps(rate, day, as_of)
             return _scaled(whole_day, rate.metric) if whole_day and hour == 23 else None
         share = _one_hour(rate.metric, rate.base * self._factors[position], hour)
@@ -182,20 +182,6 @@ def combine(metric: Metric, values: list[Decimal]) -> Decimal | None:
     if metric.adds_up:
         return plain(sum(values, Decimal(0)))
     return values[-1] if metric.aggregation == "LATEST" else max(values)
-
-
-def usage_document(
-    customer: Customer, metric: Metric, window: tuple[datetime, datetime, Decimal | None]
-) -> Document:
-    """Build one item of POST /v1/usage."""
-    return {
-        "customer_id": customer.id,
-        "billable_metric_id": metric.id,
-        "billable_metric_name": metric.name,
-        "start_timestamp": window[0].isoformat()[:19] + "Z",
-        "end_timestamp": window[1].isoformat()[:19] + "Z",
-        "value": window[2],
-    }
 
 
 def _window(

@@ -9,7 +9,7 @@ from typing import Any
 from metronome_salesforce.sandbox.metronome.calls import Call
 from metronome_salesforce.sandbox.metronome.documents import stamp
 from metronome_salesforce.sandbox.metronome.exceptions import BadRequestError
-from metronome_salesforce.sandbox.metronome.tenant import UsageQuestion
+from metronome_salesforce.sandbox.metronome.usage import UsageQuestion
 from metronome_salesforce.sandbox.metronome.values import Document, month_start
 
 _WINDOWS = ("HOUR", "DAY", "NONE")

@@ -11,10 +11,8 @@ API lists them; callers may change the documents, they are made anew each time.
 import copy
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from itertools import islice
 from typing import Literal, Self
 
 from metronome_salesforce.sandbox.metronome import documents
@@ -32,7 +30,8 @@ from metronome_salesforce.sandbox.metronome.exceptions import (
     NotFoundError,
 )
 from metronome_salesforce.sandbox.metronome.generating import make_customers
-from metronome_salesforce.sandbox.metronome.metering import Metering, shares, usage_document
+from metronome_salesforce.sandbox.metronome.metering import Metering
+from metronome_salesforce.sandbox.metronome.usage import UsageQuestion, usage_from
 from metronome_salesforce.sandbox.metronome.values import (
     Assignment,
     Customer,
@@ -49,24 +48,6 @@ from metronome_salesforce.sandbox.metronome.values import (
 _SETTLEMENTS_KEPT = 4_096  # a reader asks for one customer's drafts and history right after another
 _NAME_LENGTH = 160
 Scale = Literal["full", "light"]
-
-
-@dataclass(frozen=True, slots=True)
-class UsageQuestion:
-    """What POST /v1/usage asks for; no ids means all. `groups` is metric id to group key."""
-
-    start: datetime
-    end: datetime
-    window_size: str = "DAY"
-    customer_ids: frozenset[str] | None = None
-    metric_ids: frozenset[str] | None = None
-    groups: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
-
-    @property
-    def windows(self) -> int:
-        """How many windows each customer and metric has."""
-        days = (self.end - self.start).days
-        return {"NONE": 1, "DAY": days, "HOUR": days * 24}[self.window_size]
 
 
 class Tenant:
@@ -256,26 +237,9 @@ class Tenant:
         )
 
     def usage_from(self, question: UsageQuestion, position: int) -> Iterator[tuple[int, Document]]:
-        """Yield (position of the next window, document) from a position on.
-
-        Positions count windows over the present customers, so that customers who come or go while
-        somebody pages shift them, as in the real service.
-        """
+        """Yield (position of the next window, document) from a position on (`usage.py`)."""
         series = self._usage_series(question)
-        windows = question.windows
-        grouped = {metric: (key, values) for metric, key, values in question.groups}
-        first, skip = divmod(position, windows)
-        for number, (customer, rate) in enumerate(islice(series, first, None), start=first):
-            span = (question.start, question.end)
-            found = self._metering.windows(customer, rate, span, question.window_size, self._now)
-            for offset, window in enumerate(found):
-                if window is None or offset < skip:
-                    continue
-                document = usage_document(customer, rate.metric, window)
-                if rate.metric.id in grouped:
-                    document["groups"] = _groups(rate.metric, window[2], grouped)
-                yield number * windows + offset + 1, document
-            skip = 0
+        return usage_from(self._metering, series, question, position, self._now)
 
     # What people and other systems do to the tenant
 
@@ -457,8 +421,8 @@ class Tenant:
             if all(rate.metric.id != metric_id for rate in customer.rates):
                 customer.rates = (
                     *customer.rates,
-                    # Nothing but what is edited: the factor is always 0.
-                    Rate(metric, 0, 0, day.toordinal(), "absent"),
+                    # A base of 0: nothing is used but what is edited.
+                    Rate(metric, 0, 0, 0, "absent"),
                 )
                 self._series = None
             edited = self._metering.overrides.setdefault((customer_id, metric_id), {})
@@ -520,13 +484,3 @@ class Tenant:
         if final:
             self.void_invoice(final[0].id)
             self.regenerate_invoice(final[0].id)
-
-
-def _groups(
-    metric: Metric, value: Decimal | None, asked: dict[str, tuple[str, tuple[str, ...]]]
-) -> dict[str, Decimal | None]:
-    """Split a window's value by the values of a group key; null where nothing matched."""
-    wanted = asked[metric.id][1]
-    parts = {} if value is None else shares(metric, value)
-    names = wanted or tuple(parts)
-    return {name: parts.get(name) for name in names}
