@@ -1,0 +1,309 @@
+"""What the org holds: SOQL made from the mappings, and its answers as canonical rows.
+
+Queries are ordered by Id, so that one whose cursor Salesforce has dropped goes on behind the last
+row that was read, and yields no row twice.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+from urllib.parse import quote_plus
+
+from simple_salesforce.format import quote_soql_value
+
+from metronome_salesforce.canon import Date, Lookup, MasterDetail, canon, content_hash
+from metronome_salesforce.mapping import (
+    ACCOUNT,
+    CUSTOMER_ID,
+    LINK_SOURCE,
+    LINKED_ACCOUNT_ID,
+    ORPHANED_CUSTOMER,
+    SYNC_HASH,
+    Field,
+    ObjectMapping,
+)
+from metronome_salesforce.objects import ACCOUNT_SUMMARY, CUSTOMER, INVOICE, OBJECTS, USAGE
+from metronome_salesforce.ports import Horizon
+from metronome_salesforce.rows import ActualRow, Value
+from metronome_salesforce.salesforce.failures import RefusedError
+from metronome_salesforce.salesforce.session import Session
+from metronome_salesforce.scope import Scope
+
+_BY_SOBJECT = {mapping.sobject: mapping for mapping in OBJECTS}
+_DRAFT = "Draft"
+_PAGE = {"Sforce-Query-Options": "batchSize=2000"}
+
+# URI and headers together may take 16,384 bytes (SOQL limits); the session alone can take 2,000.
+_LONGEST_QUERY = 11_000
+_MOST_IDS = 300
+
+_ID_LENGTH = 15
+_CHECKED_ID_LENGTH = 18
+_CHECK_DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
+_ACCOUNT_PREFIX = "001"
+
+
+def id_18(record_id: str) -> str | None:
+    """The 18-character form of a record id; None for a text that is no id.
+
+    The last three characters tell, five letters each, which of the first fifteen are capitals.
+    """
+    if not (record_id.isascii() and record_id.isalnum()):
+        return None
+    bare = record_id[:_ID_LENGTH]
+    if len(record_id) not in {_ID_LENGTH, _CHECKED_ID_LENGTH} or len(bare) < _ID_LENGTH:
+        return None
+    checks = "".join(
+        _CHECK_DIGITS[sum(1 << bit for bit in range(5) if bare[start + bit].isupper())]
+        for start in (0, 5, 10)
+    )
+    full = bare + checks
+    return full if record_id in {bare, full} else None
+
+
+def reference_path(field: Field) -> str | None:
+    """Where SOQL finds the external id that a reference field stands for; None for record ids."""
+    kind = field.value_kind
+    if not isinstance(kind, Lookup | MasterDetail) or kind.target not in _BY_SOBJECT:
+        return None
+    return f"{relationship(field.api)}.{_BY_SOBJECT[kind.target].key.api}"
+
+
+def relationship(api: str) -> str:
+    """`Invoice__r` for `Invoice__c`."""
+    return f"{api.removesuffix('__c')}__r"
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """The paths that a query for one object selects, and how its records become rows."""
+
+    mapping: ObjectMapping
+    paths: tuple[str, ...]
+    content: Mapping[str, str] | None
+
+    @property
+    def soql(self) -> str:
+        """The query without conditions."""
+        return f"SELECT {', '.join(self.paths)} FROM {self.mapping.sobject}"  # noqa: S608 -- SOQL of our own names
+
+    def row(self, record: Mapping[str, Any], *, user_id: str | None) -> ActualRow:
+        """The canonical row of one record of the answer; `user_id` is the integration user."""
+        mapping, invoice = self.mapping, self.mapping.invoice_path
+        key = str(at(record, mapping.key.api))
+        customer_id = _text(at(record, customer_path(mapping))) if has_customer(mapping) else None
+        return ActualRow(
+            object=mapping.name,
+            key=key,
+            id=str(record["Id"]),
+            hash=_text(record.get(SYNC_HASH)),
+            customer_id=customer_id,
+            owner=_text(at(record, f"{invoice}{INVOICE.key.api}")) if invoice else customer_id,
+            account=_text(record.get(ACCOUNT)),
+            orphaned_customer=_text(at(record, _ORPHANED_PATH)) if mapping.placed else None,
+            linked=_text(record.get(LINKED_ACCOUNT_ID)),
+            link_source=_text(record.get(LINK_SOURCE)),
+            edited=_is_other(record.get("LastModifiedById"), user_id),
+            draft=invoice is not None and at(record, f"{invoice}Status__c") == _DRAFT,
+            content=None if self.content is None else _content(mapping, record, self.content),
+        )
+
+
+_ORPHANED_PATH = f"{relationship(ORPHANED_CUSTOMER)}.{CUSTOMER.key.api}"
+
+
+def has_customer(mapping: ObjectMapping) -> bool:
+    """Whether the rows of an object belong to a customer."""
+    return mapping is CUSTOMER or mapping.placed or bool(mapping.invoice_path)
+
+
+def customer_path(mapping: ObjectMapping) -> str:
+    """Where SOQL finds the Metronome customer id of a row."""
+    return f"{mapping.invoice_path or ''}{CUSTOMER_ID}"
+
+
+def select_for(mapping: ObjectMapping, *, content: bool) -> Select:
+    """What a comparison needs of the rows of `mapping`; with `content`, every compared field."""
+    paths = ["Id", mapping.key.api, SYNC_HASH, "LastModifiedById"]
+    if has_customer(mapping):
+        paths.append(customer_path(mapping))
+    if mapping is CUSTOMER:
+        paths += [ACCOUNT, LINKED_ACCOUNT_ID, LINK_SOURCE]
+    if mapping.placed:
+        paths += [ACCOUNT, _ORPHANED_PATH]
+    if mapping.invoice_path is not None:
+        paths.append(f"{mapping.invoice_path}Status__c")
+    if mapping.invoice_path:
+        paths.append(f"{mapping.invoice_path}{INVOICE.key.api}")
+    wanted = None
+    if content:
+        wanted = {field.api: reference_path(field) or field.api for field in mapping.content}
+        paths += wanted.values()
+    return Select(mapping, tuple(dict.fromkeys(paths)), wanted)
+
+
+def pages(
+    session: Session, select: str, conditions: Sequence[str | None] = ()
+) -> Iterator[list[dict[str, Any]]]:
+    """The records of a query that selects Id, a page at a time; pages may be short, never empty.
+
+    Starts again once, behind the last record, when Salesforce has dropped the cursor.
+    """
+    last: str | None = None
+    restarted = False
+    link: str | None = None
+    while True:
+        try:
+            if link is None:
+                behind = None if last is None else f"Id > {literal(last)}"
+                where = " AND ".join(part for part in (*conditions, behind) if part)
+                soql = f"{select}{' WHERE ' if where else ''}{where} ORDER BY Id"
+                answer = session.call("query", params={"q": soql}, headers=_PAGE)
+            else:
+                answer = session.call(session.path_of(link), headers=_PAGE)
+        except RefusedError as refused:
+            if refused.code != "INVALID_QUERY_LOCATOR" or restarted:
+                raise
+            restarted, link = True, None
+            continue
+        records = answer["records"]
+        if records:
+            last = str(records[-1]["Id"])
+            yield records
+        if answer["done"]:
+            return
+        link = str(answer["nextRecordsUrl"])
+
+
+def read(session: Session, mapping: ObjectMapping, scope: Scope) -> Iterator[list[ActualRow]]:
+    """The rows of `mapping` in `scope`, a page at a time."""
+    select = select_for(mapping, content=scope.content)
+    for records in pages(session, select.soql, [scope.condition(mapping)]):
+        yield [select.row(record, user_id=session.user_id) for record in records]
+
+
+def read_of_customers(
+    session: Session, mapping: ObjectMapping, customer_ids: Collection[str]
+) -> Iterator[list[ActualRow]]:
+    """Every row of these customers; raises ValueError for an object whose rows have none."""
+    if not has_customer(mapping):
+        raise ValueError(f"{mapping.name} rows belong to no customer")
+    select = select_for(mapping, content=False)
+    path = customer_path(mapping)
+    for condition in in_chunks(path, customer_ids, room=_room(select.soql)):
+        for records in pages(session, select.soql, [condition]):
+            yield [select.row(record, user_id=session.user_id) for record in records]
+
+
+def accounts(session: Session, ids: Collection[str]) -> Iterator[list[ActualRow]]:
+    """Every Account with a Metronome customer, then those of `ids` that exist.
+
+    Texts that are no Account ids are passed over: the org would refuse the whole query.
+    """
+    mapping = ACCOUNT_SUMMARY
+    content = {field.api: field.api for field in mapping.content}
+    soql = f"SELECT Id, {', '.join(content)} FROM {mapping.sobject}"  # noqa: S608 -- SOQL of our own names
+    known = {id_18(text) for text in ids if text.startswith(_ACCOUNT_PREFIX)}
+    wanted = sorted(text for text in known if text is not None)
+    conditions = [f"{CUSTOMER_ID} != null", *in_chunks("Id", wanted, room=_room(soql))]
+    for condition in conditions:
+        for records in pages(session, soql, [condition]):
+            yield [_account(mapping, record, content) for record in records]
+
+
+def horizon(session: Session) -> Horizon:
+    """The oldest draft's first day and the oldest usage day, by one row each."""
+    return Horizon(
+        oldest_draft=_first_day(session, INVOICE.sobject, f"Status__c = {literal(_DRAFT)} AND "),
+        oldest_usage=_first_day(session, USAGE.sobject, ""),
+    )
+
+
+def literal(text: str) -> str:
+    """A SOQL string literal; every character that could end it is escaped."""
+    return str(quote_soql_value(text))
+
+
+def in_chunks(path: str, values: Collection[str], *, room: int) -> Iterator[str]:
+    """Conditions `path IN (…)` that cover `values`, each of at most `room` encoded bytes.
+
+    None for no values: `IN ()` is malformed.
+    """
+    overhead = len(quote_plus(f"{path} IN ()"))
+    chunk: list[str] = []
+    size = overhead
+    for value in values:
+        item = literal(value)
+        length = len(quote_plus(f"{item},"))
+        if chunk and (size + length > room or len(chunk) == _MOST_IDS):
+            yield f"{path} IN ({','.join(chunk)})"
+            chunk, size = [], overhead
+        chunk.append(item)
+        size += length
+    if chunk:
+        yield f"{path} IN ({','.join(chunk)})"
+
+
+def at(record: Mapping[str, Any], path: str) -> Any:
+    """The value at a path such as `Invoice__r.Status__c`; None where a parent is missing."""
+    value: Any = record
+    for name in path.split("."):
+        if value is None:
+            return None
+        value = value[name]
+    return value
+
+
+def _room(select: str) -> int:
+    # Half of it at least, so that a long list of fields does not make one query per id.
+    return max(_LONGEST_QUERY - len(quote_plus(select)), _LONGEST_QUERY // 2)
+
+
+def _content(
+    mapping: ObjectMapping, record: Mapping[str, Any], paths: Mapping[str, str]
+) -> dict[str, Value]:
+    content: dict[str, Value] = {}
+    for field in mapping.content:
+        try:
+            content[field.api] = canon(field.value_kind, at(record, paths[field.api]))
+        except ValueError:
+            # A field that somebody gave another type: it differs, and the write will tell why.
+            content[field.api] = None
+    return content
+
+
+def _account(
+    mapping: ObjectMapping, record: Mapping[str, Any], paths: Mapping[str, str]
+) -> ActualRow:
+    content = _content(mapping, record, paths)
+    account_id = str(record["Id"])
+    return ActualRow(
+        object=mapping.name,
+        key=account_id,
+        id=account_id,
+        hash=content_hash(content),
+        customer_id=_text(content[CUSTOMER_ID]),
+        account=account_id,
+        content=content,
+    )
+
+
+def _first_day(session: Session, sobject: str, condition: str) -> date | None:
+    soql = (
+        f"SELECT Start__c FROM {sobject} WHERE {condition}Start__c != null"  # noqa: S608 -- SOQL of our own names
+        " ORDER BY Start__c LIMIT 1"
+    )
+    records = session.call("query", params={"q": soql})["records"]
+    day = canon(Date(), records[0]["Start__c"]) if records else None
+    return None if day is None else date.fromisoformat(str(day))
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _is_other(modified_by: object, user_id: str | None) -> bool:
+    if user_id is None or not isinstance(modified_by, str):
+        return False
+    return modified_by[:_ID_LENGTH] != user_id[:_ID_LENGTH]

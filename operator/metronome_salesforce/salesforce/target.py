@@ -1,0 +1,76 @@
+"""`SalesforceTarget`: one org as a cycle sees it."""
+
+from collections.abc import Collection, Iterator, Sequence
+
+from metronome_salesforce.mapping import ObjectMapping
+from metronome_salesforce.objects import ACCOUNT_SUMMARY
+from metronome_salesforce.ports import Horizon, OrgState, Quota
+from metronome_salesforce.rows import ActualRow, RowResult, Write
+from metronome_salesforce.salesforce import access, reading, writing
+from metronome_salesforce.salesforce.session import Session
+from metronome_salesforce.scope import Scope
+
+
+class SalesforceTarget:
+    """Implements `ports.Target` on a session, which it owns. One thread at a time."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @property
+    def chunk_size(self) -> int:
+        """How many rows one `write` or `delete` sends in one call."""
+        return writing.CHUNK
+
+    @property
+    def requests(self) -> int:
+        """HTTP requests made so far, logins and repeats included."""
+        return sum(self._session.calls.values())
+
+    @property
+    def api_calls(self) -> list[tuple[str, str, int]]:
+        """The same, counted by endpoint family and status."""
+        return [(family, status, n) for (family, status), n in sorted(self._session.calls.items())]
+
+    @property
+    def quota(self) -> Quota | None:
+        """The daily quota by the newest answer."""
+        return self._session.quota
+
+    def check(self, mappings: Sequence[ObjectMapping]) -> OrgState:
+        """See `access.check_access`."""
+        return access.check_access(self._session, mappings)
+
+    def horizon(self) -> Horizon:
+        """See `reading.horizon`."""
+        return reading.horizon(self._session)
+
+    def read(self, mapping: ObjectMapping, scope: Scope) -> Iterator[list[ActualRow]]:
+        """See `reading.read`."""
+        return reading.read(self._session, mapping, scope)
+
+    def read_of_customers(
+        self, mapping: ObjectMapping, customer_ids: Collection[str]
+    ) -> Iterator[list[ActualRow]]:
+        """See `reading.read_of_customers`."""
+        return reading.read_of_customers(self._session, mapping, customer_ids)
+
+    def accounts(self, ids: Collection[str]) -> Iterator[list[ActualRow]]:
+        """See `reading.accounts`."""
+        return reading.accounts(self._session, ids)
+
+    def write(self, mapping: ObjectMapping, writes: Sequence[Write]) -> list[RowResult]:
+        """Upsert by external id; Accounts are only ever updated, by record id."""
+        if mapping.sobject == ACCOUNT_SUMMARY.sobject:
+            return writing.update(self._session, mapping, writes)
+        return writing.upsert(self._session, mapping, writes)
+
+    def delete(self, mapping: ObjectMapping, writes: Sequence[Write]) -> list[RowResult]:
+        """Delete by record id. Raises ValueError for Accounts: they are not ours."""
+        if mapping.sobject == ACCOUNT_SUMMARY.sobject:
+            raise ValueError("Accounts are never deleted")
+        return writing.delete(self._session, writes)
+
+    def close(self) -> None:
+        """Give the connections back; the session is not revoked."""
+        self._session.close()
