@@ -186,7 +186,7 @@ class MetronomeClient:
         base_url: str,
         api_key: str,
         max_concurrent_requests: int = 4,
-        verify: ssl.SSLContext | Path | None = None,
+        verify: ssl.SSLContext | Path | str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         timeout: float = 60.0,
         deadline: float = 300.0,
@@ -217,7 +217,7 @@ class MetronomeClient:
         )
 
     def __repr__(self) -> str:
-        return f"MetronomeClient(base_url={str(self._http.base_url)!r})"
+        return f"MetronomeClient(base_url={self._http.base_url!r})"
 
     async def __aenter__(self) -> Self:
         return self
@@ -415,8 +415,8 @@ def _checked_key(api_key: str) -> str:
     return key
 
 
-def _trust(verify: ssl.SSLContext | Path | None) -> ssl.SSLContext | bool:
-    if not isinstance(verify, Path):
+def _trust(verify: ssl.SSLContext | Path | str | None) -> ssl.SSLContext | bool:
+    if not isinstance(verify, Path | str):
         return True if verify is None else verify
     context = httpx.create_ssl_context()
     try:
