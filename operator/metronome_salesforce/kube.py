@@ -1,0 +1,258 @@
+"""The few Kubernetes calls that the operator makes itself, as plain dictionaries.
+
+kopf watches; everything else (status, Secrets, Leases, Events, the list that checks the watch) goes
+through the official client, so that a call's fate is known here and is retried by whoever needs it.
+Each call runs in a thread of a small pool of its own and with timeouts: a hanging API server takes
+neither the event loop nor the threads of others. The client's typed layer is left out: its models
+reformat times and quote a Secret's content when they refuse it.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, cast
+from urllib.parse import quote
+
+import kubernetes.client
+import kubernetes.config
+import urllib3
+from kubernetes.client.exceptions import ApiException
+
+Json = dict[str, Any]
+
+# The client is typed in parts only.
+_client: Any = kubernetes.client
+_config: Any = kubernetes.config
+
+GROUP = "metronome-salesforce.dev"
+VERSION = "v1alpha1"
+SYNCS = "metronomesyncs"
+LINKS = "customerlinks"
+
+_THREADS = 8
+_CONNECT_SECONDS = 5.0
+_ANSWER_SECONDS = 30.0
+_PAGE = 500
+_NOT_FOUND = 404
+_CONFLICT = 409
+_FIRST_ERROR = 400
+_COMPONENT = "metronome-salesforce-operator"
+_EVENT_LENGTH = 1024  # the API server refuses longer messages
+
+
+class KubeError(Exception):
+    """A call failed; `status` is the HTTP status, or None when there was no answer.
+
+    The text holds the server's own sentence, never another body: bodies may be Secrets.
+    """
+
+    def __init__(self, status: int | None, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+    @property
+    def not_found(self) -> bool:
+        """The object, or its whole type, does not exist."""
+        return self.status == _NOT_FOUND
+
+    @property
+    def conflict(self) -> bool:
+        """Somebody else changed or created the object first."""
+        return self.status == _CONFLICT
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Where the API server is and how to sign in, for another client; files are paths."""
+
+    server: str
+    ca_file: str | None
+    verify: bool
+    cert_file: str | None
+    key_file: str | None
+    token: str | None
+    username: str | None
+    password: str | None
+
+
+class Kube:
+    """The calls, each async and raising KubeError; for use from one event loop.
+
+    The access is the given kubeconfig, else the pod's service account, else the usual kubeconfig.
+    In a cluster the server's address comes from KUBERNETES_SERVICE_HOST, which needs no DNS. Raises
+    KubeError when there is no access to be found.
+    """
+
+    def __init__(self, kubeconfig: str | None = None) -> None:
+        configuration = _client.Configuration()
+        try:
+            if kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
+                _config.load_incluster_config(client_configuration=configuration)
+            else:
+                _config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)
+        except (_config.ConfigException, OSError) as error:
+            raise KubeError(None, f"no access to a Kubernetes API: {error}") from error
+        # Retries belong to the caller, who knows whether the call is still wanted.
+        configuration.retries = False
+        configuration.connection_pool_maxsize = _THREADS
+        self._configuration = configuration
+        self._client = _client.ApiClient(configuration)
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="kube")
+
+    def connection(self) -> Connection:
+        """The connection as it is now; a token that was rotated is read again."""
+        configuration = self._configuration
+        header = configuration.get_api_key_with_prefix("BearerToken") or ""
+        return Connection(
+            server=configuration.host,
+            ca_file=configuration.ssl_ca_cert,
+            verify=configuration.verify_ssl,
+            cert_file=configuration.cert_file,
+            key_file=configuration.key_file,
+            token=header.rpartition(" ")[2] or None,
+            username=configuration.username or None,
+            password=configuration.password or None,
+        )
+
+    async def list_syncs(self, namespaces: Sequence[str] = ()) -> list[Json]:
+        """All MetronomeSyncs of the namespaces, or of the cluster when none are given."""
+        found: list[Json] = []
+        for namespace in namespaces or (None,):
+            query = {"limit": str(_PAGE)}
+            while True:
+                page = await self._call("GET", _path(SYNCS, namespace), query=query)
+                found.extend(page["items"])
+                if not (more := page["metadata"].get("continue")):
+                    break
+                query = {"limit": str(_PAGE), "continue": more}
+        return found
+
+    async def patch_status(self, namespace: str, name: str, status: Mapping[str, Any]) -> Json:
+        """Merge `status` into the resource's status; returns the whole resource as it is then."""
+        return await self._call(
+            "PATCH",
+            f"{_path(SYNCS, namespace, name)}/status",
+            body={"status": dict(status)},
+            content_type="application/merge-patch+json",
+        )
+
+    async def get_core(self, plural: str, namespace: str, name: str) -> Json | None:
+        """A Secret or ConfigMap (`plural`) as in a manifest, None if there is none."""
+        path = f"/api/v1/namespaces/{quote(namespace)}/{plural}/{quote(name)}"
+        return await self._find(path)
+
+    async def get_lease(self, namespace: str, name: str, seconds: float) -> Json | None:
+        """The Lease, None if there is none; `seconds` is the timeout."""
+        return await self._find(_lease_path(namespace, name), seconds=seconds)
+
+    async def create_lease(self, namespace: str, lease: Json, seconds: float) -> Json:
+        """Create a Lease; a conflict means that somebody else was first."""
+        return await self._call("POST", _lease_path(namespace), body=lease, seconds=seconds)
+
+    async def replace_lease(self, namespace: str, lease: Json, seconds: float) -> Json:
+        """Replace a Lease, guarded by its resourceVersion; a conflict means it has changed."""
+        path = _lease_path(namespace, lease["metadata"]["name"])
+        return await self._call("PUT", path, body=lease, seconds=seconds)
+
+    async def post_event(
+        self, about: Mapping[str, Any], kind: str, reason: str, message: str
+    ) -> None:
+        """Record an Event about a resource (its body); `kind` is Normal or Warning."""
+        metadata = about["metadata"]
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        cut = message if len(message) <= _EVENT_LENGTH else message[: _EVENT_LENGTH - 1] + "…"
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {
+                "generateName": f"{metadata['name'][:200]}.",
+                "namespace": metadata["namespace"],
+            },
+            "type": kind,
+            "reason": reason,
+            "message": cut,
+            "involvedObject": {
+                "apiVersion": about["apiVersion"],
+                "kind": about["kind"],
+                "name": metadata["name"],
+                "namespace": metadata["namespace"],
+                "uid": metadata["uid"],
+                "resourceVersion": metadata.get("resourceVersion"),
+            },
+            "source": {"component": _COMPONENT},
+            "count": 1,
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+        }
+        path = f"/api/v1/namespaces/{quote(metadata['namespace'])}/events"
+        await self._call("POST", path, body=event)
+
+    def close(self) -> None:
+        """End the threads; a call that hangs is left behind."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+
+    async def _find(self, path: str, *, seconds: float = _ANSWER_SECONDS) -> Json | None:
+        try:
+            return await self._call("GET", path, seconds=seconds)
+        except KubeError as error:
+            if error.not_found:
+                return None
+            raise
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Json | None = None,
+        content_type: str = "application/json",
+        seconds: float = _ANSWER_SECONDS,
+    ) -> Json:
+        def send() -> Json:
+            parameters = self._client.param_serialize(
+                method=method,
+                resource_path=path,
+                query_params=list((query or {}).items()),
+                header_params={"Accept": "application/json", "Content-Type": content_type},
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            times = (min(_CONNECT_SECONDS, seconds), seconds)
+            response = self._client.call_api(*parameters, _request_timeout=times)
+            data = response.read()
+            if response.status >= _FIRST_ERROR:
+                raise KubeError(response.status, _sentence(response.status, data))
+            return cast(Json, json.loads(data))
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, send)
+        except (ApiException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            kind = type(error).__name__
+            raise KubeError(None, f"no usable answer from the Kubernetes API: {kind}") from error
+
+
+def _path(plural: str, namespace: str | None, name: str | None = None) -> str:
+    place = f"/namespaces/{quote(namespace)}" if namespace is not None else ""
+    end = f"/{quote(name)}" if name is not None else ""
+    return f"/apis/{GROUP}/{VERSION}{place}/{plural}{end}"
+
+
+def _lease_path(namespace: str, name: str | None = None) -> str:
+    end = f"/{quote(name)}" if name is not None else ""
+    return f"/apis/coordination.k8s.io/v1/namespaces/{quote(namespace)}/leases{end}"
+
+
+def _sentence(status: int, data: bytes) -> str:
+    try:
+        document = json.loads(data)
+    except ValueError:
+        document = None
+    if isinstance(document, dict) and document.get("kind") == "Status":
+        return f"HTTP {status}: {document.get('message', '')}"
+    return f"HTTP {status}"
