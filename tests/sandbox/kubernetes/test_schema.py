@@ -294,6 +294,11 @@ def test_a_changed_definition_is_in_force_at_once(
              "x-kubernetes-validations": [{"rule": "self.all(x, x.a != x.c)"}]},
             ".x-kubernetes-validations[0].rule",
         ),
+        (
+            {"type": "array", "items": {"type": "string", "x-kubernetes-validations": [
+                {"rule": "self == oldSelf"}]}},
+            ".items.x-kubernetes-validations[0].rule",
+        ),
     ],
 )  # fmt: skip
 def test_a_schema_that_is_not_structural_is_refused(

@@ -1,6 +1,6 @@
 """The built-in kinds, each with the little that the server checks or fills in for it.
 
-They have no schema here: unknown fields are kept, and only what operators meet is refused.
+Types and unknown fields are the matter of `shapes.py`; here is only what operators meet.
 """
 
 import base64
@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from metronome_salesforce.sandbox.kubernetes import definitions
+from metronome_salesforce.sandbox.kubernetes import definitions, shapes
 from metronome_salesforce.sandbox.kubernetes.exceptions import FieldError, Json
 from metronome_salesforce.sandbox.kubernetes.kinds import AGE, Column, Resource
 
@@ -145,29 +145,35 @@ def resources(now: Callable[[], datetime]) -> list[Resource]:
     age = (AGE,)
     return [
         Resource(
-            "", "v1", "namespaces", "Namespace", namespaced=False, singular="namespace",
+            "", "v1", "namespaces", "Namespace",
+            shape=shapes.NAMESPACE, namespaced=False, singular="namespace",
             short_names=("ns",), has_status=True, prepare=_prepare_namespace,
             columns=(Column("Status", ".status.phase"), AGE),
         ),
         Resource(
-            "", "v1", "secrets", "Secret", singular="secret", prepare=_prepare_secret,
+            "", "v1", "secrets", "Secret",
+            shape=shapes.SECRET, singular="secret", prepare=_prepare_secret,
             columns=(Column("Type", ".type"), Column("Data", ".data", "count"), AGE),
         ),
         Resource(
-            "", "v1", "configmaps", "ConfigMap", singular="configmap", short_names=("cm",),
+            "", "v1", "configmaps", "ConfigMap",
+            shape=shapes.CONFIG_MAP, singular="configmap", short_names=("cm",),
             prepare=_prepare_config_map,
             columns=(Column("Data", ".data", "count"), AGE),
         ),
         Resource(
-            "", "v1", "events", "Event", singular="event", short_names=("ev",),
+            "", "v1", "events", "Event",
+            shape=shapes.EVENT, singular="event", short_names=("ev",),
             prepare=_prepare_event, columns=_EVENT_COLUMNS,
         ),
         Resource(
-            "events.k8s.io", "v1", "events", "Event", singular="event", short_names=("ev",),
+            "events.k8s.io", "v1", "events", "Event",
+            shape=shapes.EVENT, singular="event", short_names=("ev",),
             prepare=_prepare_event, columns=_EVENT_COLUMNS, stored_as=("", "events"),
         ),
         Resource(
-            "", "v1", "serviceaccounts", "ServiceAccount", singular="serviceaccount",
+            "", "v1", "serviceaccounts", "ServiceAccount",
+            shape=shapes.SERVICE_ACCOUNT, singular="serviceaccount",
             short_names=("sa",), columns=age,
         ),
         Resource(
@@ -179,11 +185,13 @@ def resources(now: Callable[[], datetime]) -> list[Resource]:
             verbs=_READ_ONLY, columns=age,
         ),
         Resource(
-            "coordination.k8s.io", "v1", "leases", "Lease", singular="lease",
+            "coordination.k8s.io", "v1", "leases", "Lease",
+            shape=shapes.LEASE, singular="lease",
             columns=(Column("Holder", ".spec.holderIdentity"), AGE), unconditional_update=False,
         ),
         Resource(
             definitions.GROUP, "v1", "customresourcedefinitions", "CustomResourceDefinition",
+            shape=shapes.DEFINITION,
             namespaced=False, singular="customresourcedefinition", short_names=("crd", "crds"),
             categories=("api-extensions",), has_status=True, counts_generation=True,
             unconditional_update=False,

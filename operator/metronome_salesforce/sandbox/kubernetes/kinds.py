@@ -35,7 +35,8 @@ class Resource:
     """One served version of a resource type.
 
     `columns` are those after the name. `prepare(new, old)` mends and checks an object before it is
-    stored and returns the errors; built-in kinds have no schema, custom ones no `prepare`.
+    stored and returns the errors. Custom kinds have a `schema`; built-in ones a `shape`, the types
+    of their fields (see `shapes.py`), and a `prepare`.
     """
 
     group: str
@@ -51,6 +52,7 @@ class Resource:
     custom: bool = False
     columns: tuple[Column, ...] = ()
     schema: Json | None = None
+    shape: Json | None = None
     counts_generation: bool = False
     unconditional_update: bool = True
     prepare: Callable[[Json, Json | None], list[FieldError]] | None = None

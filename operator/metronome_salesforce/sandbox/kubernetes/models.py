@@ -8,18 +8,20 @@ import copy
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from metronome_salesforce.sandbox.kubernetes import (
     builtins,
+    decoding,
     definitions,
     exceptions,
     metadata,
     patches,
     schema,
 )
+from metronome_salesforce.sandbox.kubernetes.decoding import Options
 from metronome_salesforce.sandbox.kubernetes.exceptions import FieldError, Json
 from metronome_salesforce.sandbox.kubernetes.history import Change, EventType, History
 from metronome_salesforce.sandbox.kubernetes.kinds import Resource
@@ -27,15 +29,6 @@ from metronome_salesforce.sandbox.kubernetes.selectors import Predicate
 
 _NAMESPACES = ("", "namespaces")
 _CRDS = (definitions.GROUP, "customresourcedefinitions")
-
-
-@dataclass(slots=True)
-class Options:
-    """What the query string says about a write; `warnings` is filled for the response header."""
-
-    dry_run: bool = False
-    field_validation: str = "Warn"
-    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +125,7 @@ class Store:
         """Store a new object. Raises ApiError 400, 403, 404, 409 or 422."""
         options = options or Options()
         with self.lock:
-            item = self._decoded(resource, namespace, document, options)
+            item = decoding.decoded(resource, namespace, document, options)
             meta = item["metadata"]
             self._require_namespace(resource, namespace, meta.get("name", ""))
             if not meta.get("name") and meta.get("generateName"):
@@ -170,7 +163,7 @@ class Store:
         options = options or Options()
         with self.lock:
             old = self._stored(resource, namespace, name)
-            item = self._decoded(resource, namespace, document, options)
+            item = decoding.decoded(resource, namespace, document, options)
             if not item["metadata"].get("resourceVersion") and not resource.unconditional_update:
                 error = FieldError(
                     "FieldValueInvalid",
@@ -205,7 +198,7 @@ class Store:
             old = self._stored(resource, namespace, name)
             shown = self.shown(resource, old)
             patched = patches.apply(content_type, shown, patch)
-            item = self._decoded(resource, namespace, patched, options, prefix=False)
+            item = decoding.decoded(resource, namespace, patched, options, prefix=False)
             return self._replace(resource, old, item, options, subresource), False
 
     def delete(
@@ -254,62 +247,6 @@ class Store:
             if not options.dry_run:
                 self._delete_held(resource, marked)
             return shown, (namespace or "", name) not in self._objects[resource.storage]
-
-    def _decoded(
-        self,
-        resource: Resource,
-        namespace: str | None,
-        document: Any,
-        options: Options,
-        *,
-        prefix: bool = True,
-    ) -> Json:
-        """A client's document in storage form: pruned, defaulted, in the right namespace."""
-        if not isinstance(document, dict):
-            raise exceptions.bad_request(f"the object provided is not a {resource.kind}")
-        kind, version = document.get("kind"), document.get("apiVersion")
-        if (kind or resource.kind) != resource.kind or (
-            version or resource.api_version
-        ) != resource.api_version:
-            raise exceptions.bad_request(
-                f"the API version in the data ({version}) or the kind ({kind}) does not match the "
-                f"expected ({resource.api_version}, {resource.kind})"
-            )
-        unknown: list[str] = []
-        meta = metadata.normalized(document.get("metadata"), unknown)
-        item = {
-            "apiVersion": resource.api_version,
-            "kind": resource.kind,
-            "metadata": meta,
-            **{
-                key: copy.deepcopy(value)
-                for key, value in document.items()
-                if key not in ("apiVersion", "kind", "metadata")
-            },
-        }
-        if resource.stored_as is not None:
-            item = builtins.from_new_event(item)
-        if resource.schema is not None:
-            schema.prune_root(resource.schema, item, unknown)
-            schema.default_root(resource.schema, item)
-        told = ", ".join(f'unknown field "{path}"' for path in unknown)
-        if unknown and options.field_validation == "Strict":
-            start = (
-                f'{resource.kind} in version "{resource.version}" cannot be handled as a '
-                f"{resource.kind}: "
-            )
-            raise exceptions.bad_request(f"{start if prefix else ''}strict decoding error: {told}")
-        if options.field_validation == "Warn":
-            options.warnings += [f'unknown field "{path}"' for path in unknown]
-        if resource.namespaced:
-            if meta.setdefault("namespace", namespace) != namespace:
-                raise exceptions.bad_request(
-                    "the namespace of the provided object does not match the namespace sent on "
-                    "the request"
-                )
-        else:
-            meta.pop("namespace", None)
-        return item
 
     def _require_namespace(self, resource: Resource, namespace: str | None, name: str) -> None:
         if not resource.namespaced:

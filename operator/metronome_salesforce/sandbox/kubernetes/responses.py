@@ -1,36 +1,31 @@
 """Between HTTP and the store: bodies, query strings, content types, and errors as `Status`."""
 
 import asyncio
-import base64
-import binascii
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-import yaml
 from aiohttp import web
 
 from metronome_salesforce.sandbox.kubernetes import (
     discovery,
     exceptions,
-    manifests,
     patches,
-    protobuf,
-    selectors,
+    requests,
     tables,
     urls,
 )
+from metronome_salesforce.sandbox.kubernetes.decoding import Options
 from metronome_salesforce.sandbox.kubernetes.exceptions import ApiError, Json
 from metronome_salesforce.sandbox.kubernetes.faults import Call, Fault, Faults, RequestLog
 from metronome_salesforce.sandbox.kubernetes.kinds import Resource
-from metronome_salesforce.sandbox.kubernetes.models import Options, Preconditions, Store
+from metronome_salesforce.sandbox.kubernetes.models import Preconditions, Store
 from metronome_salesforce.sandbox.kubernetes.watches import Selection, Watches
 
 _OPEN_PATHS = {"/healthz", "/livez", "/readyz", "/version"}
 _BODY_BYTES = 3 * 1024 * 1024
-_YAML = "application/yaml"
 
 
 class Responses:
@@ -68,7 +63,7 @@ class Responses:
         try:
             target = urls.parsed(request.path) if urls.is_resource(request.path) else None
             body = await request.read()
-            call = _call(request, target, body)
+            call = requests.call_of(request, target, body)
             fault = self._faults.take(call)
             if fault is not None and fault.delay:
                 await asyncio.sleep(fault.delay)
@@ -84,11 +79,11 @@ class Responses:
             if fault is not None and fault.after:
                 self._fail(request, fault, call)
         except ApiError as error:
-            response = _json(error.status(), error.code)
+            response = requests.reply(error.status(), error.code)
             if (seconds := error.details.get("retryAfterSeconds")) is not None:
                 response.headers["Retry-After"] = str(seconds)
         except web.HTTPRequestEntityTooLarge:
-            response = _json(exceptions.too_large(_BODY_BYTES).status(), 413)
+            response = requests.reply(exceptions.too_large(_BODY_BYTES).status(), 413)
         self._log.record(replace(call, status=response.status))
         return response
 
@@ -126,21 +121,21 @@ class Responses:
                 text=json.dumps(document), headers={"Content-Type": discovery.AGGREGATED}
             )
         if path == "/version":
-            return _json(discovery.VERSION)
+            return requests.reply(discovery.VERSION)
         if path == "/api":
-            return _json(discovery.core_versions())
+            return requests.reply(discovery.core_versions())
         if path == "/apis":
-            return _json(discovery.group_list(resources))
+            return requests.reply(discovery.group_list(resources))
         if parts[0] == "api" and len(parts) == 2:
-            return _json(discovery.resource_list(resources, "", parts[1]))
+            return requests.reply(discovery.resource_list(resources, "", parts[1]))
         if parts[0] == "apis" and len(parts) == 2:
-            return _json(discovery.group(resources, parts[1]))
+            return requests.reply(discovery.group(resources, parts[1]))
         if parts[0] == "apis" and len(parts) == 3:
-            return _json(discovery.resource_list(resources, parts[1], parts[2]))
+            return requests.reply(discovery.resource_list(resources, parts[1], parts[2]))
         if path == "/openapi/v3":
-            return _json(discovery.openapi_index(resources))
+            return requests.reply(discovery.openapi_index(resources))
         if path.startswith("/openapi/v3/"):
-            return _json(discovery.openapi(resources, path.removeprefix("/openapi/v3/")))
+            return requests.reply(discovery.openapi(resources, path.removeprefix("/openapi/v3/")))
         raise exceptions.no_such_path()
 
     # Resources
@@ -164,8 +159,8 @@ class Responses:
                 raise exceptions.method_not_allowed()
             if verb in ("get", "list"):
                 return self._read(request, target, resource)
-            options = _options(request)
-            document = _document(request, body, verb)
+            options = requests.options_of(request)
+            document = requests.document_of(request, body, verb)
             if verb in ("delete", "deletecollection"):
                 return self._delete(request, target, resource, document, options)
             return self._write(request, target, resource, document, options)
@@ -173,40 +168,42 @@ class Responses:
     def _read(self, request: web.Request, target: urls.Target, resource: Resource) -> web.Response:
         if target.name:
             item = self._store.get(resource, target.namespace, target.name)
-            return _json(self._view(request, resource)(item))
+            return requests.reply(self._view(request, resource)(item))
         return self._list(request, target, resource)
 
     def _list(self, request: web.Request, target: urls.Target, resource: Resource) -> web.Response:
         query = request.query
         version = self._store.history.version
-        asked = _number(query.get("resourceVersion", ""), "resourceVersion")
+        asked = requests.number(query.get("resourceVersion", ""), "resourceVersion")
         if asked:
             self._store.history.since(max(asked, self._store.history.oldest))
         if query.get("resourceVersionMatch") == "Exact" and asked < self._store.history.oldest:
             raise exceptions.gone(f"too old resource version: {asked} ({version})")
-        items = self._store.selected(resource, target.namespace, _predicate(request, resource))
-        limit, start = _number(query.get("limit", ""), "limit"), 0
+        items = self._store.selected(
+            resource, target.namespace, requests.predicate_of(request, resource)
+        )
+        limit, start = requests.number(query.get("limit", ""), "limit"), 0
         if token := query.get("continue", ""):
-            version, after = _continued(token)
+            version, after = requests.continued(token)
             if version < self._store.history.oldest:
                 raise exceptions.gone(
                     "The provided continue parameter is too old to display a consistent list "
                     "result. You can start a new list without the continue parameter, or use the "
                     "continue token in this response to retrieve the remainder of the results."
                 )
-            keys = [_key(item) for item in items]
+            keys = [requests.key_of(item) for item in items]
             start = sum(1 for key in keys if key <= after)
         meta: Json = {"resourceVersion": str(version)}
         page = items[start : start + limit] if limit else items[start:]
         if limit and start + limit < len(items):
-            meta["continue"] = _token(version, _key(page[-1]))
+            meta["continue"] = requests.token(version, requests.key_of(page[-1]))
             if not query.get("labelSelector") and not query.get("fieldSelector"):
                 meta["remainingItemCount"] = len(items) - start - limit
         accept = request.headers.get("Accept", "")
-        if _wants(accept, "Table"):
-            return _json(self._table(request, resource, page, meta))
-        if _wants(accept, "PartialObjectMetadataList"):
-            return _json(
+        if requests.wants(accept, "Table"):
+            return requests.reply(self._table(request, resource, page, meta))
+        if requests.wants(accept, "PartialObjectMetadataList"):
+            return requests.reply(
                 {
                     "kind": "PartialObjectMetadataList",
                     "apiVersion": "meta.k8s.io/v1",
@@ -214,7 +211,7 @@ class Responses:
                     "items": [tables.partial(item) for item in page],
                 }
             )
-        return _json(
+        return requests.reply(
             {
                 "kind": resource.list_kind,
                 "apiVersion": resource.api_version,
@@ -232,14 +229,14 @@ class Responses:
     def _view(self, request: web.Request, resource: Resource) -> Callable[[Json], Json]:
         """How one object is rendered, after the Accept header."""
         accept = request.headers.get("Accept", "")
-        if _wants(accept, "Table"):
+        if requests.wants(accept, "Table"):
             return lambda item: self._table(
                 request,
                 resource,
                 [item],
                 {"resourceVersion": item["metadata"]["resourceVersion"]},
             )
-        if _wants(accept, "PartialObjectMetadata"):
+        if requests.wants(accept, "PartialObjectMetadata"):
             return tables.partial
         return lambda item: item
 
@@ -283,7 +280,7 @@ class Responses:
                 options,
                 subresource=target.subresource,
             )
-        response = _json(self._view(request, resource)(item), 201 if created else 200)
+        response = requests.reply(self._view(request, resource)(item), 201 if created else 200)
         for warning in options.warnings:
             quoted = warning.replace("\\", "\\\\").replace('"', '\\"')
             response.headers.add("Warning", f'299 - "{quoted}"')
@@ -303,11 +300,13 @@ class Responses:
         demanded = given.get("preconditions") or {}
         wanted = Preconditions(demanded.get("uid"), demanded.get("resourceVersion"))
         if not target.name:
-            items = self._store.selected(resource, target.namespace, _predicate(request, resource))
+            items = self._store.selected(
+                resource, target.namespace, requests.predicate_of(request, resource)
+            )
             for item in items:
                 meta = item["metadata"]
                 self._store.delete(resource, meta.get("namespace"), meta["name"], options)
-            return _json(
+            return requests.reply(
                 {
                     "kind": resource.list_kind,
                     "apiVersion": resource.api_version,
@@ -317,14 +316,14 @@ class Responses:
             )
         item, gone = self._store.delete(resource, target.namespace, target.name, options, wanted)
         if not gone or resource.plural == "namespaces":
-            return _json(item)
+            return requests.reply(item)
         details = {
             "name": target.name,
             "group": resource.group,
             "kind": resource.plural,
             "uid": item["metadata"]["uid"],
         }
-        return _json(
+        return requests.reply(
             {
                 "kind": "Status",
                 "apiVersion": "v1",
@@ -339,141 +338,25 @@ class Responses:
     ) -> web.StreamResponse:
         query = request.query
         resource = self._find(target)
-        matches = _predicate(request, resource)
+        matches = requests.predicate_of(request, resource)
         if target.name:
             inner = matches
 
             def matches(item: Json) -> bool:
                 return bool(item["metadata"]["name"] == target.name) and inner(item)
 
-        _number(query.get("resourceVersion", ""), "resourceVersion")
-        seconds = _number(query.get("timeoutSeconds", ""), "timeoutSeconds")
+        requests.number(query.get("resourceVersion", ""), "resourceVersion")
+        seconds = requests.number(query.get("timeoutSeconds", ""), "timeoutSeconds")
         selection = Selection(
             resource=resource,
             namespace=target.namespace,
             matches=matches,
             view=self._view(request, resource),
             version=query.get("resourceVersion", ""),
-            bookmarks=_true(query.get("allowWatchBookmarks", "")),
-            initial_events=_true(query.get("sendInitialEvents", "")),
+            bookmarks=requests.is_true(query.get("allowWatchBookmarks", "")),
+            initial_events=requests.is_true(query.get("sendInitialEvents", "")),
             seconds=seconds or 3600.0,
         )
         self._log.record(replace(call, status=200))
         expired = fault is not None and fault.status == 410
         return await self._watches.serve(request, selection, self._faults, expired=expired)
-
-
-# Pieces of requests
-
-
-def _call(request: web.Request, target: urls.Target | None, body: bytes) -> Call:
-    watching = target is not None and _true(request.query.get("watch", ""))
-    verb = urls.verb(request.method, target, watch=watching)
-    return Call(
-        verb=verb,
-        resource=target.plural if target else "",
-        subresource=target.subresource if target else "",
-        namespace=(target.namespace or "") if target else "",
-        name=target.name if target else "",
-        path=request.path_qs,
-        user_agent=request.headers.get("User-Agent", ""),
-        content_type=request.content_type,
-        body=body.decode(errors="replace"),
-    )
-
-
-def _true(text: str) -> bool:
-    return text.lower() in ("1", "true", "t")
-
-
-def _number(text: str, name: str) -> int:
-    if not text:
-        return 0
-    if not text.isdigit():
-        raise exceptions.bad_request(f"invalid {name}: {text}")
-    return int(text)
-
-
-def _options(request: web.Request) -> Options:
-    dry_run = request.query.getall("dryRun", [])
-    if any(value != "All" for value in dry_run):
-        raise exceptions.ApiError(
-            422,
-            "Invalid",
-            f' "" is invalid: dryRun: Unsupported value: ["{dry_run[0]}"]: supported values: "All"',
-        )
-    validation = request.query.get("fieldValidation", "Warn") or "Warn"
-    if validation not in ("Strict", "Warn", "Ignore"):
-        raise exceptions.ApiError(
-            422,
-            "Invalid",
-            f' "" is invalid: fieldValidation: Unsupported value: "{validation}": supported '
-            'values: "", "Ignore", "Strict", "Warn"',
-        )
-    return Options(dry_run=bool(dry_run), field_validation=validation)
-
-
-def _document(request: web.Request, body: bytes, verb: str) -> Any:
-    """The body as JSON or YAML; raises ApiError 400 or 415."""
-    kind = request.content_type
-    if verb == "patch":
-        allowed: tuple[str, ...] = (patches.JSON, patches.MERGE, patches.STRATEGIC, patches.APPLY)
-        accepted = kind in allowed
-    else:
-        allowed = ("application/json", _YAML)
-        if kind == protobuf.CONTENT_TYPE:
-            return protobuf.document(body)
-        # curl and some libraries send no type, or octet-stream, with JSON in it.
-        accepted = kind in (*allowed, "application/octet-stream", "text/plain")
-    if not accepted:
-        raise exceptions.unsupported_media(kind, allowed)
-    if not body.strip():
-        return {}
-    try:
-        if kind in (_YAML, patches.APPLY):
-            return next(manifests.documents(body.decode()), {})
-        return json.loads(body)
-    except (ValueError, yaml.YAMLError) as error:
-        raise exceptions.bad_request(f"error decoding the body: {error}") from error
-
-
-def _predicate(request: web.Request, resource: Resource) -> selectors.Predicate:
-    query = request.query
-    return selectors.predicate(
-        resource, query.get("labelSelector", ""), query.get("fieldSelector", "")
-    )
-
-
-def _wants(accept: str, kind: str) -> bool:
-    """Whether the first type that we can serve is this rendering of meta.k8s.io/v1."""
-    for entry in accept.split(","):
-        parts = {part.strip() for part in entry.split(";")}
-        if "application/json" not in parts:
-            continue
-        if not any(part.startswith("as=") for part in parts):
-            return False
-        if f"as={kind}" in parts and "v=v1" in parts:
-            return True
-    return False
-
-
-def _key(item: Json) -> tuple[str, str]:
-    meta = item["metadata"]
-    return (meta.get("namespace", ""), meta["name"])
-
-
-def _token(version: int, after: tuple[str, str]) -> str:
-    return base64.urlsafe_b64encode(json.dumps([version, *after]).encode()).decode()
-
-
-def _continued(token: str) -> tuple[int, tuple[str, str]]:
-    try:
-        version, namespace, name = json.loads(base64.urlsafe_b64decode(token))
-    except (ValueError, binascii.Error) as error:
-        raise exceptions.bad_request(f"continue key is not valid: {error}") from error
-    return int(version), (namespace, name)
-
-
-def _json(document: Any, status: int = 200) -> web.Response:
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    return web.Response(text=text, status=status, content_type="application/json")

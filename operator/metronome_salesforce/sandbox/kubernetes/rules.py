@@ -39,6 +39,11 @@ def escaped(name: str) -> str:
     return name.replace(".", "__dot__").replace("-", "__dash__").replace("/", "__slash__")
 
 
+def is_transition(rule: str) -> bool:
+    """Whether the rule compares with the old value."""
+    return _OLD.search(rule) is not None
+
+
 def any_in(schema: Json) -> bool:
     """Whether the schema has a rule anywhere."""
     if schema.get(KEY):
@@ -194,7 +199,7 @@ def _check(schema: Json, new: Any, old: Any, path: str, errors: list[FieldError]
     if new is None:
         return
     for entry in schema.get(KEY) or ():
-        if _OLD.search(entry["rule"]) and old is None:
+        if is_transition(entry["rule"]) and old is None:
             continue
         errors += _violations(schema, entry, new, old, path)
     if isinstance(new, dict):

@@ -27,9 +27,10 @@ from typing import Any
 import yaml
 
 from metronome_salesforce.sandbox.kubernetes import manifests
+from metronome_salesforce.sandbox.kubernetes.decoding import Options
 from metronome_salesforce.sandbox.kubernetes.exceptions import ApiError, Json
 from metronome_salesforce.sandbox.kubernetes.faults import Faults, RequestLog
-from metronome_salesforce.sandbox.kubernetes.models import Options, Store
+from metronome_salesforce.sandbox.kubernetes.models import Store
 from metronome_salesforce.sandbox.kubernetes.responses import Responses
 from metronome_salesforce.sandbox.kubernetes.watches import Watches
 from metronome_salesforce.sandbox.serving import Served

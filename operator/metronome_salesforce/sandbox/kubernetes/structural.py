@@ -39,7 +39,10 @@ def errors(root: Json, path: str) -> list[FieldError]:
     return found
 
 
-def _walk(node: Any, path: str, found: list[FieldError], *, root: bool = False) -> None:
+def _walk(
+    node: Any, path: str, found: list[FieldError], *, root: bool = False, apart: bool = True
+) -> None:
+    """`apart` says whether an old value can be told apart here, for transition rules."""
     if not isinstance(node, dict):
         found.append(FieldError("FieldValueTypeInvalid", path, "must be an object", node))
         return
@@ -54,14 +57,18 @@ def _walk(node: Any, path: str, found: list[FieldError], *, root: bool = False) 
     for key, inner in (node.get("properties") or {}).items():
         if root and key == "metadata":
             continue
-        _walk(inner, f"{path}.properties[{key}]", found)
+        _walk(inner, f"{path}.properties[{key}]", found, apart=apart)
     if isinstance(node.get("items"), dict):
-        _walk(node["items"], f"{path}.items", found)
+        mapped = node.get(schema.LIST_TYPE) == "map"
+        _walk(node["items"], f"{path}.items", found, apart=apart and mapped)
     if isinstance(node.get("additionalProperties"), dict):
-        _walk(node["additionalProperties"], f"{path}.additionalProperties", found)
+        inner = node["additionalProperties"]
+        _walk(inner, f"{path}.additionalProperties", found, apart=apart)
     if not found:
         _default(node, path, found, root=root)
         _rules(node, path, found, root=root)
+        if not apart:
+            _transitions(node, path, found)
 
 
 def _forbid(found: list[FieldError], path: str, why: str) -> None:
@@ -225,6 +232,8 @@ def _rules(node: Json, path: str, found: list[FieldError], *, root: bool) -> Non
         if not str(entry.get("rule") or "").strip():
             found.append(FieldError("FieldValueRequired", f"{at}.rule", "rule is not specified"))
             continue
+        if entry.get("optionalOldSelf"):
+            _forbid(found, f"{at}.optionalOldSelf", "not modelled by this embedded API")
         message = entry.get("message")
         if message is not None and (not message.strip() or "\n" in message):
             found.append(
@@ -236,3 +245,15 @@ def _rules(node: Json, path: str, found: list[FieldError], *, root: bool) -> Non
             if key in entry and (why := compilation.problem(entry[key], node, root=root)):
                 detail = f"compilation failed: ERROR: <input>: {why}"
                 found.append(FieldError("FieldValueInvalid", f"{at}.{key}", detail, entry[key]))
+
+
+def _transitions(node: Json, path: str, found: list[FieldError]) -> None:
+    detail = (
+        "oldSelf cannot be used on the uncorrelatable portion of the schema within a list of type "
+        "atomic or set"
+    )
+    found += [
+        FieldError("FieldValueInvalid", f"{path}.{rules.KEY}[{index}].rule", detail, entry["rule"])
+        for index, entry in enumerate(node.get(rules.KEY) or ())
+        if rules.is_transition(entry.get("rule") or "")
+    ]
