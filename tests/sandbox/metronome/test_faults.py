@@ -8,6 +8,7 @@ import pytest
 from metronome import Metronome
 
 from metronome_salesforce.sandbox.metronome import API_KEY, MetronomeSandbox, Tenant
+from metronome_salesforce.sandbox.metronome.faults import Faults
 
 CUSTOMERS = ("GET", "/v1/customers")
 
@@ -21,6 +22,28 @@ def test_throttling_as_documented(sandbox: MetronomeSandbox, api: httpx.Client) 
     assert first.headers["X-Metronome-Rate-Limit-Type"] == "client"
     assert "Retry-After" not in first.headers
     assert first.json() == {"message": "Rate limit exceeded"}
+
+
+def test_a_token_bucket_throttles_one_family_only(
+    sandbox: MetronomeSandbox, api: httpx.Client
+) -> None:
+    sandbox.faults.limit("GET /v1/customers*", per_second=0.001, burst=2)
+
+    assert [api.get("/v1/customers").status_code for _ in range(3)] == [200, 200, 429]
+    assert api.get("/v1/plans").status_code == 200
+    sandbox.faults.clear()
+    assert api.get("/v1/customers").status_code == 200
+
+
+def test_a_token_bucket_fills_again_with_time() -> None:
+    moment = [100.0]
+    faults = Faults(clock=lambda: moment[0])
+    faults.limit("GET *", per_second=2, burst=1)
+
+    assert faults.take("GET", "/x") is None
+    assert faults.take("GET", "/x") is not None
+    moment[0] += 0.5
+    assert faults.take("GET", "/x") is None
 
 
 def test_headers_and_bodies_of_a_test_replace_the_usual_ones(

@@ -94,3 +94,16 @@ def test_lines_of_nothing_are_left_out_on_request(api: httpx.Client, tenant: Ten
     ):
         assert thin["line_items"] == [line for line in full if line["quantity"]]
         assert len(thin["line_items"]) < len(full)
+
+
+@pytest.mark.parametrize("value", [None, 7, "soon", "2026-05-01"])
+def test_surprising_documents_pass_through_filters_and_wire(
+    api: httpx.Client, tenant: Tenant, customer: str, value: object
+) -> None:
+    odd = {"id": "odd", "status": "DRAFT", "start_timestamp": value, "total": 0.1, "extra": [True]}
+    tenant.add_invoice(customer, odd)
+
+    assert "odd" in listed(api, customer, status="DRAFT")
+    assert "odd" not in listed(api, customer, starting_on="2020-01-01T00:00:00Z")
+    assert "odd" not in listed(api, customer, credit_type_id="any")
+    assert api.get(f"/v1/customers/{customer}/invoices/odd").json()["data"] == odd

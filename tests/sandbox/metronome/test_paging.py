@@ -158,3 +158,25 @@ def test_a_customer_deleted_while_we_page_usage_shifts_it(
     assert second.status_code == 200
     left = [one["id"] for one in tenant.customers() + tenant.customers(archived=True)]
     assert {one["customer_id"] for one in second.json()["data"]} <= set(left)
+
+
+def test_an_invoice_that_appears_while_we_page_repeats_another(
+    sandbox: MetronomeSandbox, api: httpx.Client, tenant: Tenant
+) -> None:
+    customer = tenant.customers()[0]["id"]
+    before = [one["id"] for one in tenant.invoices(customer)]
+    asked = iter(range(10))
+
+    def add_an_older_one(method: str, path: str) -> None:
+        del method, path
+        if next(asked) == 1:
+            tenant.add_invoice(customer, {"id": "older", "issued_at": "2020-01-01T00:00:00Z"})
+
+    sandbox.on_request = add_an_older_one
+    found = [
+        one["id"]
+        for page in pages(api, "GET", f"/v1/customers/{customer}/invoices", params={"limit": 2})
+        for one in page["data"]
+    ]
+
+    assert found == [*before[:2], before[1], *before[2:]]

@@ -6,6 +6,8 @@ test adds it, no Retry-After.
 """
 
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from http import HTTPStatus
@@ -55,12 +57,34 @@ class Fault:
         return text.encode(), headers
 
 
+@dataclass(slots=True)
+class _Bucket:
+    """A token bucket: `burst` requests at once, then `per_second`."""
+
+    match: str
+    per_second: float
+    burst: float
+    tokens: float
+    filled_at: float
+
+    def admits(self, moment: float) -> bool:
+        grown = self.tokens + (moment - self.filled_at) * self.per_second
+        self.tokens = min(self.burst, grown)
+        self.filled_at = moment
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
+
 class Faults:
     """The switches that are on; the first one that matches a request is taken."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
+        self._clock = clock
         self._faults: list[Fault] = []
+        self._buckets: list[_Bucket] = []
 
     def add(
         self,
@@ -87,14 +111,21 @@ class Faults:
             self._faults.append(fault)
         return fault
 
+    def limit(self, match: str, *, per_second: float, burst: int = 1) -> None:
+        """Answer 429 beyond this rate, as Metronome does per endpoint family."""
+        bucket = _Bucket(match, per_second, burst, burst, self._clock())
+        with self._lock:
+            self._buckets.append(bucket)
+
     def clear(self) -> None:
         """Switch everything off."""
         with self._lock:
             self._faults.clear()
+            self._buckets.clear()
 
     def take(self, method: str, path: str) -> Fault | None:
         """Return the fault that this request meets, and count it."""
-        if not self._faults:
+        if not self._faults and not self._buckets:
             return None
         asked = f"{method} {path}"
         with self._lock:
@@ -107,4 +138,7 @@ class Faults:
                 if fault.times is not None:
                     fault.times -= 1
                 return fault
+            for bucket in self._buckets:
+                if fnmatchcase(asked, bucket.match) and not bucket.admits(self._clock()):
+                    return Fault(bucket.match, status=429)
         return None

@@ -48,7 +48,8 @@ class MetronomeSandbox:
     `api_keys` may be changed while serving (rotation, revocation). `on_request` is called with
     method and path before a request is handled, so a test can change the tenant in mid-paging.
     `requests` counts (method, route template, status); `max_concurrency` is the most requests seen
-    in flight at once, by endpoint family.
+    in flight at once, by endpoint family (`urls.py`). Answers are quick, so to see how many a
+    client would send at once, slow them down with a delay.
     """
 
     def __init__(

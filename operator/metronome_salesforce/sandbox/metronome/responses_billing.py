@@ -198,8 +198,19 @@ def _without_zero_lines(document: Document) -> Document:
 
 
 def _at_least(value: object, limit: datetime) -> bool:
-    return isinstance(value, str) and datetime.fromisoformat(value) >= limit
+    moment = _moment(value)
+    return moment is not None and moment >= limit
 
 
 def _before(value: object, limit: datetime) -> bool:
-    return isinstance(value, str) and datetime.fromisoformat(value) < limit
+    moment = _moment(value)
+    return moment is not None and moment < limit
+
+
+def _moment(value: object) -> datetime | None:
+    """Read a document's timestamp; documents added by hand may hold anything there."""
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return None if moment is None or moment.tzinfo is None else moment

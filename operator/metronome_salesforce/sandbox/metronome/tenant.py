@@ -89,6 +89,8 @@ class Tenant:
         The first twelve customers cover every oddity (`generating.py`). `light` has two metrics
         and few lines, for many thousands of customers.
         """
+        if now.tzinfo is None:
+            raise ValueError("now needs a time zone")
         now = now.astimezone(UTC)
         light = scale == "light"
         catalogue = make_catalogue(seed, light=light, opened=month_start(now, -months))

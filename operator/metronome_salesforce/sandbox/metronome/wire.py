@@ -24,8 +24,8 @@ def dumps(value: Any) -> str:
         return "{" + ",".join([_key(key) + dumps(item) for key, item in value.items()]) + "}"
     if kind is bool:
         return "true" if value else "false"
-    if kind is int:
-        return str(value)
+    if kind in (int, float):  # floats only in documents that were added by hand
+        return repr(value)
     if kind in (list, tuple):
         return "[" + ",".join([dumps(item) for item in value]) + "]"
     raise TypeError(f"{kind.__name__} does not go over the wire")
