@@ -283,8 +283,6 @@ def _account(
         key=account_id,
         id=account_id,
         hash=content_hash(content),
-        customer_id=_text(content[CUSTOMER_ID]),
-        account=account_id,
         content=content,
     )
 

@@ -28,9 +28,10 @@ class SalesforceTarget:
         return sum(self._session.calls.values())
 
     @property
-    def api_calls(self) -> list[tuple[str, str, int]]:
-        """The same, counted by endpoint family and status."""
-        return [(family, status, n) for (family, status), n in sorted(self._session.calls.items())]
+    def api_calls(self) -> list[tuple[str, str, str, int]]:
+        """The same as ("salesforce", endpoint family, status, count)."""
+        calls = sorted(self._session.calls.items())
+        return [("salesforce", family, status, count) for (family, status), count in calls]
 
     @property
     def quota(self) -> Quota | None:
