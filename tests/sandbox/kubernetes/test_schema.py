@@ -215,6 +215,29 @@ def test_a_transition_rule_holds_once_there_is_an_old_value(http: httpx.Client) 
     assert http.patch(ONE, json={"spec": {"size": 2}}, headers=MERGE).status_code == 200
 
 
+def test_an_old_value_may_stay_when_the_schema_narrows(
+    http: httpx.Client, sandbox: KubernetesSandbox
+) -> None:
+    """Ratcheting: only what an update touches is checked again."""
+    http.post(WIDGETS_PATH, json=widget(color="blue", owner={"id": "1"}))
+    document = definition()
+    properties = document["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    fields = properties["spec"]["properties"]
+    fields["color"]["enum"] = ["red", "green"]
+    fields["owner"]["x-kubernetes-validations"] = [{"rule": "has(self.name)"}]
+    sandbox.install_crd(document)
+
+    assert http.patch(ONE, json={"spec": {"size": 2}}, headers=MERGE).status_code == 200
+    assert http.patch(ONE, json={"spec": {"owner": {"id": "2"}}}, headers=MERGE).status_code == 422
+    assert http.post(WIDGETS_PATH, json=widget("two", color="blue")).status_code == 422
+
+
+def test_true_is_not_one(http: httpx.Client) -> None:
+    http.post(WIDGETS_PATH, json=widget())
+
+    assert http.patch(ONE, json={"spec": {"size": True}}, headers=MERGE).status_code == 422
+
+
 # Definitions
 
 

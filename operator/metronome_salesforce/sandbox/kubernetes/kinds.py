@@ -91,3 +91,14 @@ def select(value: Any, path: str) -> Any:
             return None
         value = value.get(part)
     return value
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal as JSON: unlike Python's `==`, true is not 1, and 1 is not 1.0."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)

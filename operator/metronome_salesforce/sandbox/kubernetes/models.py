@@ -24,7 +24,7 @@ from metronome_salesforce.sandbox.kubernetes import (
 from metronome_salesforce.sandbox.kubernetes.decoding import Options
 from metronome_salesforce.sandbox.kubernetes.exceptions import FieldError, Json
 from metronome_salesforce.sandbox.kubernetes.history import Change, EventType, History
-from metronome_salesforce.sandbox.kubernetes.kinds import Resource
+from metronome_salesforce.sandbox.kubernetes.kinds import Resource, same
 from metronome_salesforce.sandbox.kubernetes.selectors import Predicate
 
 _NAMESPACES = ("", "namespaces")
@@ -285,7 +285,7 @@ class Store:
         self._check_finalizers(resource, old["metadata"], item["metadata"])
         self._admit(resource, item, old)
         item["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
-        if item == old:
+        if same(item, old):
             return self.shown(resource, old)
         if resource.counts_generation and self._spec(resource, item) != self._spec(resource, old):
             item["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1

@@ -22,6 +22,7 @@ from celpy.evaluation import CELEvalError
 
 from metronome_salesforce.sandbox.kubernetes import formats, patterns
 from metronome_salesforce.sandbox.kubernetes.exceptions import FieldError, Json
+from metronome_salesforce.sandbox.kubernetes.kinds import same
 
 KEY = "x-kubernetes-validations"
 _WORDS = {
@@ -199,7 +200,8 @@ def _check(schema: Json, new: Any, old: Any, path: str, errors: list[FieldError]
     if new is None:
         return
     for entry in schema.get(KEY) or ():
-        if is_transition(entry["rule"]) and old is None:
+        # Ratcheting: what has held for an unchanged value need not hold again.
+        if (old is None) if is_transition(entry["rule"]) else same(new, old):
             continue
         errors += _violations(schema, entry, new, old, path)
     if isinstance(new, dict):
@@ -213,15 +215,17 @@ def _check(schema: Json, new: Any, old: Any, path: str, errors: list[FieldError]
     elif isinstance(new, list) and isinstance(schema.get("items"), dict):
         keys = schema.get("x-kubernetes-list-map-keys")
         for index, value in enumerate(new):
-            before = _counterpart(keys, value, old)
+            before = counterpart(keys, value, old)
             _check(schema["items"], value, before, f"{path}[{index}]", errors)
 
 
-def _counterpart(keys: list[str] | None, value: Any, old: Any) -> Any:
+def counterpart(keys: list[str] | None, value: Any, old: Any) -> Any:
+    """The entry of an old list of type `map` with the same keys; None if there is none."""
     if not keys or not isinstance(old, list):
         return None
     for candidate in old:
-        if all(candidate.get(key) == value.get(key) for key in keys):
+        both = isinstance(candidate, dict) and isinstance(value, dict)
+        if both and all(candidate.get(key) == value.get(key) for key in keys):
             return candidate
     return None
 

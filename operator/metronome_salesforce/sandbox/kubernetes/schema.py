@@ -1,8 +1,8 @@
 """Custom objects against their structural schema: pruned, defaulted, validated.
 
 Source: Kubernetes documentation, "Extend the Kubernetes API with CustomResourceDefinitions"; the
-sentences are those of k8s.io/kube-openapi/pkg/validation. Ratcheting (an old invalid value may
-stay if it is not touched) is not modelled.
+sentences are those of k8s.io/kube-openapi/pkg/validation. Validation ratchets, as it does since
+Kubernetes 1.30: a value that an update leaves as it was is not checked again.
 """
 
 import copy
@@ -10,12 +10,14 @@ from typing import Any
 
 from metronome_salesforce.sandbox.kubernetes import formats, patterns, rules
 from metronome_salesforce.sandbox.kubernetes.exceptions import FieldError, Json, shown
+from metronome_salesforce.sandbox.kubernetes.kinds import same
 
 PRESERVE = "x-kubernetes-preserve-unknown-fields"
 INT_OR_STRING = "x-kubernetes-int-or-string"
 EMBEDDED = "x-kubernetes-embedded-resource"
 LIST_TYPE = "x-kubernetes-list-type"
 LIST_KEYS = "x-kubernetes-list-map-keys"
+_ABSENT = object()  # no old value to compare with; None is one
 _TYPE_META = ("apiVersion", "kind", "metadata")
 _BLOCKING = {
     "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid",
@@ -93,7 +95,7 @@ def errors_root(root: Json, item: Json, old: Json | None) -> list[FieldError]:
         own["properties"].pop(key, None)
     body = {key: value for key, value in item.items() if key not in _TYPE_META}
     own["required"] = [key for key in root.get("required") or () if key not in _TYPE_META]
-    _validate({**own, PRESERVE: True}, body, "", errors)
+    _validate({**own, PRESERVE: True}, body, "", errors, _ABSENT if old is None else old)
     if any(error.reason in _BLOCKING for error in errors):
         if rules.any_in(root):
             detail = (
@@ -147,7 +149,11 @@ def _has_type(schema: Json, value: Any) -> bool:
     return isinstance(value, _TYPES[wanted])
 
 
-def _validate(schema: Json, value: Any, path: str, errors: list[FieldError]) -> None:
+def _validate(
+    schema: Json, value: Any, path: str, errors: list[FieldError], old: Any = _ABSENT
+) -> None:
+    if same(value, old):
+        return
     if value is None and (schema.get("nullable") or not schema.get("type")):
         return
     if not _has_type(schema, value):
@@ -156,7 +162,7 @@ def _validate(schema: Json, value: Any, path: str, errors: list[FieldError]) -> 
         detail = f'{path} in body must be of type {wanted}: "{actual}"'
         errors.append(FieldError("FieldValueTypeInvalid", path, detail, actual))
         return
-    if "enum" in schema and value not in schema["enum"]:
+    if "enum" in schema and not any(same(value, choice) for choice in schema["enum"]):
         listed = ", ".join(shown(choice) for choice in schema["enum"])
         errors.append(
             FieldError("FieldValueNotSupported", path, f"supported values: {listed}", value)
@@ -166,9 +172,9 @@ def _validate(schema: Json, value: Any, path: str, errors: list[FieldError]) -> 
     elif isinstance(value, int | float) and not isinstance(value, bool):
         _validate_number(schema, value, path, errors)
     elif isinstance(value, list):
-        _validate_list(schema, value, path, errors)
+        _validate_list(schema, value, path, errors, old)
     elif isinstance(value, dict):
-        _validate_object(schema, value, path, errors)
+        _validate_object(schema, value, path, errors, old)
     _validate_junctors(schema, value, path, errors)
 
 
@@ -206,7 +212,9 @@ def _validate_number(schema: Json, value: float, path: str, errors: list[FieldEr
         errors.append(_invalid(path, value, f"must be of type {schema['format']}: {shown(value)}"))
 
 
-def _validate_list(schema: Json, value: list[Any], path: str, errors: list[FieldError]) -> None:
+def _validate_list(
+    schema: Json, value: list[Any], path: str, errors: list[FieldError], old: Any
+) -> None:
     most, least = schema.get("maxItems"), schema.get("minItems")
     if most is not None and len(value) > most:
         detail = f"must have at most {most} items"
@@ -215,7 +223,9 @@ def _validate_list(schema: Json, value: list[Any], path: str, errors: list[Field
         errors.append(_invalid(path, len(value), f"should have at least {least} items"))
     items = schema.get("items")
     for index, entry in enumerate(value if isinstance(items, dict) else ()):
-        _validate(items or {}, entry, f"{path}[{index}]", errors)
+        before = rules.counterpart(schema.get(LIST_KEYS), entry, old)
+        where = f"{path}[{index}]"
+        _validate(items or {}, entry, where, errors, _ABSENT if before is None else before)
     keys = schema.get(LIST_KEYS)
     seen: list[Any] = []
     if schema.get(LIST_TYPE) not in ("set", "map"):
@@ -229,7 +239,9 @@ def _validate_list(schema: Json, value: list[Any], path: str, errors: list[Field
         seen.append(identity)
 
 
-def _validate_object(schema: Json, value: Json, path: str, errors: list[FieldError]) -> None:
+def _validate_object(
+    schema: Json, value: Json, path: str, errors: list[FieldError], old: Any
+) -> None:
     most, least = schema.get("maxProperties"), schema.get("minProperties")
     if most is not None and len(value) > most:
         detail = f"must have at most {most} items"
@@ -244,11 +256,10 @@ def _validate_object(schema: Json, value: Json, path: str, errors: list[FieldErr
     properties = schema.get("properties") or {}
     others = schema.get("additionalProperties")
     for key, entry in value.items():
-        where = f"{path}.{key}" if path else key
-        if key in properties:
-            _validate(properties[key], entry, where, errors)
-        elif isinstance(others, dict):
-            _validate(others, entry, where, errors)
+        inner = properties.get(key, others)
+        if isinstance(inner, dict):
+            before = old.get(key, _ABSENT) if isinstance(old, dict) else _ABSENT
+            _validate(inner, entry, f"{path}.{key}" if path else key, errors, before)
 
 
 def _validate_junctors(schema: Json, value: Any, path: str, errors: list[FieldError]) -> None:

@@ -12,7 +12,7 @@ pruning, defaults, validation and CEL rules, strict field validation, bearer tok
 
 Not modelled: authorization (RBAC), admission webhooks, field ownership and apply conflicts, garbage
 collection by owner references, conversion between versions other than by renaming, the scale
-subresource, the cost budget and operand types of CEL rules, ratcheting, quotas, and any controller
+subresource, the cost budget and operand types of CEL rules, quotas, and any controller
 or kubelet: a Pod is never run. Whether an operator's RBAC suffices is for a real cluster to say.
 """
 
