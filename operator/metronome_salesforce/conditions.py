@@ -1,0 +1,345 @@
+"""The one place that turns what happened to a MetronomeSync into its status, conditions and Events.
+
+    situation                     Ready     Stalled   Reconciling
+    a cycle runs                  as it was as it was True  Running
+    another operator runs one     as it was as it was True  WaitingForLease
+    Succeeded                     True      False     False
+    PartiallyFailed               False     False     False   rows are data; the next cycle retries
+    Failed, retry later           Unknown   False     True  Retrying, once the next time is known
+    Failed, a person must act     False     True      False
+    Refused                       False     True      False
+    Planned (dry run)             Unknown   False     False   nothing was written, so nobody knows
+    ConfigError before a cycle    False     True      False
+    suspended                     as it was as it was False Suspended
+
+Ready says whether Salesforce was equal to Metronome after the last cycle; being suspended does not
+change that. All three conditions are always there. `lastTransitionTime` moves only when a
+condition's status does. A patch is a JSON merge patch of `status`: None removes a field.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from metronome_salesforce.errors import ProductError
+from metronome_salesforce.report import REJECTED_SHOWN, CycleReport, Outcome, Retry, Trigger
+
+Json = dict[str, Any]
+Status = Mapping[str, Any]
+
+READY, RECONCILING, STALLED = "Ready", "Reconciling", "Stalled"
+_TRUE, _FALSE, _UNKNOWN = "True", "False", "Unknown"
+_LONGEST_MESSAGE = 2048
+_MINUTE, _HOUR = 60, 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a status is written, and for which generation of the spec."""
+
+    at: datetime
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The values of the two request annotations that a run answers, None where there is none."""
+
+    requested_at: str | None = None
+    full_resync: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A change of state worth telling; `kind` is Normal or Warning."""
+
+    kind: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Condition:
+    type: str
+    status: str
+    reason: str
+    message: str
+
+
+def running(status: Status, moment: Moment, run_id: str, trigger: Trigger) -> Json:
+    """A cycle has started."""
+    why = f"Cycle {run_id} runs ({trigger.value})."
+    wanted = [_Condition(RECONCILING, _TRUE, "Running", why)]
+    if not _has(status, READY):
+        wanted.append(_Condition(READY, _UNKNOWN, "Running", "The first cycle runs."))
+    return {
+        **_conditions(status, moment, wanted),
+        "progress": {"stage": "starting", "done": 0, "total": None},
+    }
+
+
+def progressed(stage: str, done: int, total: int | None) -> Json:
+    """The running cycle has got so far."""
+    return {"progress": {"stage": stage, "done": done, "total": total}}
+
+
+def waiting_for_lease(status: Status, moment: Moment, holder: str) -> Json:
+    """A cycle is due, and another operator holds the Lease."""
+    sentence = f"{holder} holds the Lease of this MetronomeSync; the cycle starts when it is free."
+    wanted = [_Condition(RECONCILING, _TRUE, "WaitingForLease", sentence)]
+    return _conditions(status, moment, wanted)
+
+
+def interrupted(status: Status) -> Json:
+    """No cycle runs although the status says so: its operator was stopped or killed."""
+    return {"progress": None} if status.get("progress") else {}
+
+
+def finished(
+    status: Status,
+    moment: Moment,
+    report: CycleReport,
+    tokens: Tokens,
+    *,
+    history_limit: int,
+) -> Json:
+    """A cycle has ended. Tokens are echoed only now, so that a script can wait for the end."""
+    run = _run(report, moment.generation)
+    patch: Json = {
+        **_conditions(status, moment, _verdict(report)),
+        "progress": None,
+        "lastRun": _replacing(status.get("lastRun"), run),
+        "history": [_summary(run), *(status.get("history") or ())][:history_limit],
+        "failedAttempts": _failed_attempts(status, report),
+    }
+    if report.customers:
+        patch["customers"] = dict(report.customers)
+    if report.outcome is Outcome.SUCCEEDED:
+        patch["lastSuccessTime"] = report.finished_at
+        if report.full:
+            patch["lastFullResyncTime"] = report.started_at
+    return patch | echoed(tokens)
+
+
+def echoed(tokens: Tokens) -> Json:
+    """The requests that have been answered."""
+    patch: Json = {}
+    if tokens.requested_at is not None:
+        patch["lastHandledRequest"] = tokens.requested_at
+    if tokens.full_resync is not None:
+        patch["lastHandledFullResync"] = tokens.full_resync
+    return patch
+
+
+def stalled(status: Status, moment: Moment, error: ProductError) -> Json:
+    """No cycle can run until a person changes something."""
+    wanted = [
+        _Condition(READY, _FALSE, error.reason, error.message),
+        _Condition(STALLED, _TRUE, error.reason, error.message),
+        _Condition(RECONCILING, _FALSE, error.reason, "No cycle can run."),
+    ]
+    return {**_conditions(status, moment, wanted), "progress": None}
+
+
+def waiting(status: Status, moment: Moment, next_run: datetime, *, retrying: bool) -> Json:
+    """Nothing to do until `next_run`; `retrying` when that is another try of a failed cycle."""
+    when = _timestamp(next_run)
+    calm = _Condition(RECONCILING, _FALSE, "Idle", f"The next cycle starts at {when}.")
+    if retrying and not _is(status, STALLED, _TRUE):
+        calm = _Condition(RECONCILING, _TRUE, "Retrying", f"The cycle is tried again at {when}.")
+    elif retrying:
+        sentence = f"A person must act; the cycle is tried again at {when}."
+        calm = _Condition(RECONCILING, _FALSE, "Idle", sentence)
+    return {**_conditions(status, moment, [calm]), "nextRunTime": when}
+
+
+def suspended(status: Status, moment: Moment) -> Json:
+    """`spec.suspend` is true: no next run; what was true of the org stays true."""
+    sentence = "spec.suspend is true: no cycle starts until it is false."
+    wanted = [_Condition(RECONCILING, _FALSE, "Suspended", sentence)]
+    if not _has(status, READY):
+        wanted.append(_Condition(READY, _UNKNOWN, "Suspended", "No cycle has run yet."))
+    return {**_conditions(status, moment, wanted), "nextRunTime": None}
+
+
+def merged(document: Status, patch: Status) -> Json:
+    """The status after a merge patch (RFC 7386), as the API server will answer it."""
+    result = dict(document)
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, Mapping):
+            old = result.get(key)
+            result[key] = merged(old if isinstance(old, Mapping) else {}, value)
+        else:
+            result[key] = value
+    return result
+
+
+def changes_nothing(status: Status, patch: Status) -> bool:
+    """Whether a patch would leave the status as it is; writing it would only wake every watch."""
+    return merged(status, patch) == dict(status)
+
+
+def events(before: Status, after: Status, report: CycleReport | None = None) -> list[Event]:
+    """What is worth an Event: changes of Ready and Stalled, and the cycle's own facts.
+
+    A state that stays the same (daily success, the same rejection again) makes none.
+    """
+    found: list[Event] = []
+    old, new = _get(before, READY), _get(after, READY)
+    if new is not None and _essence(old) != _essence(new):
+        reason, message = new["reason"], new["message"]
+        if new["status"] == _TRUE:
+            if old is not None and old["status"] == _FALSE:
+                reason, message = "Recovered", f"{message} Before: {old['reason']}."
+            found.append(Event("Normal", reason, message))
+        elif reason in {"Running", "Suspended", "Planned"}:
+            if reason == "Planned":
+                found.append(Event("Normal", reason, message))
+        else:
+            found.append(Event("Warning", reason, message))
+    if report is not None:
+        found.extend(Event("Warning", reason, message) for reason, message in report.events)
+    return found
+
+
+def duration_text(seconds: float) -> str:
+    """`12s`, `3m05s` or `1h02m`: how long something took, for people."""
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole}s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE}m{whole % _MINUTE:02d}s"
+    return f"{whole // _HOUR}h{whole % _HOUR // _MINUTE:02d}m"
+
+
+def _verdict(report: CycleReport) -> Sequence[_Condition]:
+    """Ready and Stalled after a cycle; Reconciling follows when the next time is known."""
+    reason, message = report.reason, _cut(report.message)
+    acting = report.outcome is Outcome.REFUSED or (
+        report.outcome is Outcome.FAILED and report.retry is Retry.AFTER_CHANGE
+    )
+    match report.outcome:
+        case Outcome.SUCCEEDED:
+            ready = _TRUE
+        case Outcome.PLANNED:
+            ready = _UNKNOWN
+        case Outcome.FAILED if not acting:
+            ready = _UNKNOWN
+        case _:
+            ready = _FALSE
+    why = reason if acting else report.outcome.value
+    sentence = message if acting else "No person has to act."
+    return [
+        _Condition(READY, ready, reason, message),
+        _Condition(STALLED, _TRUE if acting else _FALSE, why, sentence),
+        _Condition(RECONCILING, _FALSE, report.outcome.value, "No cycle runs."),
+    ]
+
+
+def _conditions(status: Status, moment: Moment, wanted: Sequence[_Condition]) -> Json:
+    """The whole list (a merge patch replaces lists), with the conditions of others kept."""
+    now = _timestamp(moment.at)
+    by_type: dict[str, Json] = {
+        old["type"]: dict(old) for old in status.get("conditions") or () if "type" in old
+    }
+    defaults = [
+        _Condition(READY, _UNKNOWN, "Pending", "No cycle has run yet."),
+        _Condition(RECONCILING, _FALSE, "Pending", "No cycle has run yet."),
+        _Condition(STALLED, _FALSE, "Pending", "No cycle has run yet."),
+    ]
+    missing = [one for one in defaults if one.type not in by_type]
+    for condition in (*missing, *wanted):
+        old = by_type.get(condition.type)
+        same = old is not None and old.get("status") == condition.status
+        by_type[condition.type] = {
+            "type": condition.type,
+            "status": condition.status,
+            "reason": condition.reason,
+            "message": condition.message,
+            "lastTransitionTime": old["lastTransitionTime"] if old and same else now,
+            "observedGeneration": moment.generation,
+        }
+    return {"conditions": list(by_type.values()), "observedGeneration": moment.generation}
+
+
+def _run(report: CycleReport, generation: int) -> Json:
+    return {
+        "id": report.id,
+        "trigger": report.trigger.value,
+        "generation": generation,
+        "outcome": report.outcome.value,
+        "reason": report.reason,
+        "message": _cut(report.message),
+        "retry": report.retry.value,
+        "retryAfterSeconds": report.retry_after,
+        "full": report.full,
+        "startedAt": report.started_at,
+        "finishedAt": report.finished_at,
+        "duration": duration_text(report.duration),
+        "rows": {name: asdict(counts) for name, counts in report.rows.items()},
+        "apiRequests": dict(report.api_requests),
+        "rejected": [
+            {**asdict(row), "fields": list(row.fields), "message": _cut(row.message)}
+            for row in report.rejected[:REJECTED_SHOWN]
+        ],
+        "notes": report.notes,
+    }
+
+
+def _summary(run: Mapping[str, Any]) -> Json:
+    """One line of the history: a run with its rows summed up."""
+    names = ("id", "trigger", "outcome", "reason", "full", "startedAt", "finishedAt", "duration")
+    totals: dict[str, int] = {}
+    for counts in run["rows"].values():
+        for what, count in counts.items():
+            totals[what] = totals.get(what, 0) + count
+    return {name: run[name] for name in names} | {"rows": totals}
+
+
+def _replacing(old: Status | None, new: Json) -> Json:
+    """A merge patch that makes a nested object exactly `new`: what it lacks is removed."""
+    patch: Json = {}
+    for key, value in new.items():
+        before = (old or {}).get(key)
+        if isinstance(value, Mapping):
+            patch[key] = _replacing(before if isinstance(before, Mapping) else None, dict(value))
+        else:
+            patch[key] = value
+    return {key: None for key in (old or {}) if key not in new} | patch
+
+
+def _failed_attempts(status: Status, report: CycleReport) -> int:
+    if report.outcome is Outcome.FAILED:
+        return int(status.get("failedAttempts") or 0) + 1
+    return 0
+
+
+def _get(status: Status, kind: str) -> Mapping[str, Any] | None:
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == kind:
+            return condition  # type: ignore[no-any-return]  # a JSON object
+    return None
+
+
+def _has(status: Status, kind: str) -> bool:
+    return _get(status, kind) is not None
+
+
+def _is(status: Status, kind: str, value: str) -> bool:
+    found = _get(status, kind)
+    return found is not None and found.get("status") == value
+
+
+def _essence(condition: Mapping[str, Any] | None) -> tuple[Any, Any] | None:
+    return None if condition is None else (condition.get("status"), condition.get("reason"))
+
+
+def _cut(message: str) -> str:
+    return message if len(message) <= _LONGEST_MESSAGE else message[: _LONGEST_MESSAGE - 1] + "…"
+
+
+def _timestamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,180 @@
+"""Every metric of the operator, in a registry that is passed in.
+
+Labels are the namespace and name of the MetronomeSync and closed sets of words; never an id or a
+name of a customer, which would leak into monitoring and grow without end. The series of a
+MetronomeSync go when it goes.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from metronome_salesforce.report import CycleReport, Outcome
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+PREFIX = "metronome_salesforce"
+_DISTRIBUTION = "metronome-salesforce-operator"
+_SYNC = ("namespace", "name")
+# From a small tenant's seconds to the default deadline of six hours.
+_BUCKETS = (5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 21600)
+_READY = {"True": 1, "False": 0, "Unknown": -1}
+_CUSTOMER_STATES = ("linked", "orphaned", "archived")
+
+Key = tuple[str, str]
+"""Namespace and name of a MetronomeSync."""
+
+
+class Metrics:
+    """The metrics of one operator; `key` is always that of the MetronomeSync."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self._per_sync: list[Counter | Gauge | Histogram] = []
+        self._last_success = self._gauge(
+            "last_success_timestamp_seconds",
+            "When a cycle last ended with outcome Succeeded (Unix time; absent: never).",
+        )
+        self._next_run = self._gauge(
+            "next_run_timestamp_seconds",
+            "When the next cycle starts (Unix time; absent while suspended).",
+        )
+        self._running = self._gauge("running", "1 while a cycle runs, else 0.")
+        self._ready = self._gauge(
+            "ready", "The Ready condition: 1 for True, 0 for False, -1 for Unknown."
+        )
+        self._stalled = self._gauge("stalled", "1 while a person must act, else 0.")
+        self._runs = self._counter(
+            "runs", "Cycles that ended, by outcome and by why they ran.", "outcome", "trigger"
+        )
+        self._duration = Histogram(
+            f"{PREFIX}_run_duration_seconds",
+            "How long cycles took.",
+            _SYNC,
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self._per_sync.append(self._duration)
+        self._rows = self._counter(
+            "rows",
+            "Rows by object type, what they needed and what became of them. A rejected row counts"
+            " as operation write, whichever it was; dry runs do not count.",
+            "object",
+            "operation",
+            "outcome",
+        )
+        self._requests = self._counter(
+            "api_requests",
+            "Requests that cycles made, by system, family of endpoints and HTTP status.",
+            "system",
+            "family",
+            "status",
+        )
+        self._customers = self._gauge(
+            "customers", "Metronome's customers by link state, as last counted.", "state"
+        )
+        self._quota_used = self._gauge(
+            "api_quota_used", "API calls used in the org in the last 24 hours, by everybody."
+        )
+        self._quota_max = self._gauge("api_quota_max", "API calls that the org allows in 24 hours.")
+        self._quota_left = self._gauge("api_quota_remaining", "API calls that the org has left.")
+        self._errors = self._counter(
+            "unexpected_errors", "Errors of the operator itself while serving a MetronomeSync."
+        )
+        build = Gauge(
+            f"{PREFIX}_build_info",
+            "1, with the operator's version.",
+            ["version"],
+            registry=registry,
+        )
+        build.labels(_version()).set(1)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        gauge = Gauge(f"{PREFIX}_{name}", text, (*_SYNC, *labels), registry=self.registry)
+        self._per_sync.append(gauge)
+        return gauge
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        counter = Counter(f"{PREFIX}_{name}", text, (*_SYNC, *labels), registry=self.registry)
+        self._per_sync.append(counter)
+        return counter
+
+    def running(self, key: Key, *, now: bool) -> None:
+        """Whether a cycle runs now."""
+        self._running.labels(*key).set(int(now))
+
+    def ran(self, key: Key, report: CycleReport) -> None:
+        """Count a cycle that has ended."""
+        self._runs.labels(*key, report.outcome.value, report.trigger.value).inc()
+        self._duration.labels(*key).observe(report.duration)
+        for system, family, status, count in report.api_calls:
+            self._requests.labels(*key, system, family, status).inc(count)
+        if report.quota is not None:
+            used, maximum = report.quota["used"], report.quota["maximum"]
+            self._quota_used.labels(*key).set(used)
+            self._quota_max.labels(*key).set(maximum)
+            self._quota_left.labels(*key).set(max(0, maximum - used))
+        if report.outcome is not Outcome.PLANNED:
+            self._count_rows(key, report)
+
+    def _count_rows(self, key: Key, report: CycleReport) -> None:
+        for name, counts in report.rows.items():
+            for operation, outcome, count in (
+                ("create", "succeeded", counts.created),
+                ("update", "succeeded", counts.updated),
+                ("delete", "succeeded", counts.deleted),
+                ("none", "unchanged", counts.unchanged),
+                ("write", "rejected", counts.rejected),
+            ):
+                if count:
+                    self._rows.labels(*key, name, operation, outcome).inc(count)
+
+    def show(self, key: Key, status: Mapping[str, Any]) -> None:
+        """Show what the resource's status says; so a restarted operator knows it at once."""
+        for gauge, field in (
+            (self._last_success, "lastSuccessTime"),
+            (self._next_run, "nextRunTime"),
+        ):
+            moment = status.get(field)
+            if moment is None:
+                gauge.remove_by_labels(dict(zip(_SYNC, key, strict=True)))
+            else:
+                gauge.labels(*key).set(_unix(moment))
+        for condition in status.get("conditions") or ():
+            match condition["type"]:
+                case "Ready":
+                    self._ready.labels(*key).set(_READY.get(condition["status"], -1))
+                case "Stalled":
+                    self._stalled.labels(*key).set(int(condition["status"] == "True"))
+        customers = status.get("customers") or {}
+        for state in _CUSTOMER_STATES:
+            if state in customers:
+                self._customers.labels(*key, state).set(customers[state])
+
+    def failed(self, key: Key) -> None:
+        """Count an error of our own."""
+        self._errors.labels(*key).inc()
+
+    def forget(self, key: Key) -> None:
+        """Remove every series of a MetronomeSync that is gone."""
+        for metric in self._per_sync:
+            metric.remove_by_labels(dict(zip(_SYNC, key, strict=True)))
+
+    def render(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+def _version() -> str:
+    try:
+        return version(_DISTRIBUTION)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _unix(moment: str) -> float:
+    return datetime.fromisoformat(moment).astimezone(UTC).timestamp()
