@@ -111,8 +111,11 @@ class ObjectMapping:
 
     @property
     def key(self) -> Field:
-        """The external id field."""
-        return next(field for field in self.fields if field.role is Role.KEY)
+        """The external id field; raises KeyError for Accounts, which are found by record id."""
+        for field in self.fields:
+            if field.role is Role.KEY:
+                return field
+        raise KeyError(f"{self.name} has no external id")
 
     @property
     def content(self) -> tuple[Field, ...]:

@@ -1,0 +1,222 @@
+"""The smallest honest Source and Target: what the two edges do, without a wire.
+
+They are the reference for `ports`: unit tests of the cycle run against them, and the contract suite
+holds the real edges against the same expectations.
+"""
+
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+
+from metronome_salesforce.canon import content_hash
+from metronome_salesforce.mapping import (
+    ACCOUNT,
+    CUSTOMER_ID,
+    LINK_SOURCE,
+    LINKED_ACCOUNT_ID,
+    ORPHANED_CUSTOMER,
+    SYNC_HASH,
+    ObjectMapping,
+    Reach,
+)
+from metronome_salesforce.objects import ACCOUNT_SUMMARY
+from metronome_salesforce.ports import (
+    Batch,
+    CustomerInfo,
+    Horizon,
+    Notes,
+    OrgState,
+    Quota,
+    Summary,
+)
+from metronome_salesforce.rows import ActualRow, Operation, Row, RowError, RowResult, Value, Write
+from metronome_salesforce.scope import Scope
+
+
+@dataclass(slots=True)
+class MemoryTarget:
+    """An org as dictionaries of fields by external id; `rejects` names keys that it refuses."""
+
+    records: dict[str, dict[str, dict[str, Value]]] = field(default_factory=dict)
+    account_ids: set[str] = field(default_factory=set)
+    rejects: set[str] = field(default_factory=set)
+    edited: set[str] = field(default_factory=set)
+    written: list[Write] = field(default_factory=list)
+    chunk_size: int = 3
+    requests: int = 0
+    quota: Quota | None = None
+    api_calls: list[tuple[str, str, str, int]] = field(default_factory=list)
+    storage_left_mb: int | None = None
+
+    def check(self, mappings: Sequence[ObjectMapping]) -> OrgState:
+        """An org of memory has every object."""
+        for mapping in mappings:
+            self.records.setdefault(mapping.name, {})
+        for id_ in self.account_ids:
+            self.records["Account"].setdefault(id_, {})
+        return OrgState(self.quota, self.storage_left_mb)
+
+    def horizon(self) -> Horizon:
+        """The oldest draft and usage day among the records."""
+        drafts = [
+            record["Start__c"]
+            for record in self.records.get("Invoice", {}).values()
+            if record.get("Status__c") == "Draft"
+        ]
+        days = [record["Start__c"] for record in self.records.get("Usage", {}).values()]
+        return Horizon(_oldest(drafts), _oldest(days))
+
+    def read(self, mapping: ObjectMapping, scope: Scope) -> Iterator[list[ActualRow]]:
+        """Yield the records in scope, two a page."""
+        rows = [
+            self._actual(mapping, key, record, content=scope.content)
+            for key, record in self.records[mapping.name].items()
+            if self._in_scope(mapping, record, scope)
+        ]
+        for start in range(0, len(rows), 2):
+            yield rows[start : start + 2]
+
+    def read_of_customers(
+        self, mapping: ObjectMapping, customer_ids: Collection[str]
+    ) -> Iterator[list[ActualRow]]:
+        """Yield the records of these customers."""
+        yield [
+            self._actual(mapping, key, record, content=False)
+            for key, record in self.records[mapping.name].items()
+            if record.get(CUSTOMER_ID) in customer_ids
+        ]
+
+    def accounts(self, ids: Collection[str]) -> Iterator[list[ActualRow]]:
+        """Yield the Accounts asked for that exist, and those with a customer."""
+        for id_, record in self.records["Account"].items():
+            if id_ in ids or record.get(CUSTOMER_ID) is not None:
+                content = {one.api: record.get(one.api) for one in ACCOUNT_SUMMARY.content}
+                yield [ActualRow("Account", id_, id_, content_hash(content), content=content)]
+
+    def write(self, mapping: ObjectMapping, writes: Sequence[Write]) -> list[RowResult]:
+        """Merge the fields into the records."""
+        assert len(writes) <= self.chunk_size
+        self.requests += 1
+        results = []
+        for write in writes:
+            if write.key in self.rejects:
+                error = RowError("STRING_TOO_LONG", "too long", ("Name",))
+                results.append(RowResult(write, error=error))
+                continue
+            self.written.append(write)
+            records = self.records[mapping.name]
+            created = write.key not in records
+            if mapping is ACCOUNT_SUMMARY:
+                records[write.key].update(write.fields)
+            else:
+                records.setdefault(write.key, {mapping.key.api: write.key}).update(write.fields)
+            self.edited.discard(write.key)
+            results.append(RowResult(write, created=created))
+        return results
+
+    def delete(self, mapping: ObjectMapping, writes: Sequence[Write]) -> list[RowResult]:
+        """Drop the records."""
+        self.requests += 1
+        for write in writes:
+            assert write.operation is Operation.DELETE
+            self.written.append(write)
+            del self.records[mapping.name][write.key]
+        return [RowResult(write) for write in writes]
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def _in_scope(self, mapping: ObjectMapping, record: Mapping[str, Value], scope: Scope) -> bool:
+        if mapping.reach is Reach.USAGE:
+            return scope.usage_from is None or str(record["Start__c"]) >= str(scope.usage_from)
+        if mapping.reach is Reach.INVOICES:
+            invoice = self._invoice_of(mapping, record)
+            return scope.includes_invoice(
+                draft=invoice.get("Status__c") == "Draft",
+                end=_day(invoice.get("End__c")),
+                issued=_day(invoice.get("Issued_At__c")),
+            )
+        return True
+
+    def _invoice_of(
+        self, mapping: ObjectMapping, record: Mapping[str, Value]
+    ) -> Mapping[str, Value]:
+        if mapping.name == "Invoice":
+            return record
+        if "Invoice_Line_Item__c" in record:
+            record = self.records["InvoiceLineItem"][str(record["Invoice_Line_Item__c"])]
+        return self.records["Invoice"][str(record["Invoice__c"])]
+
+    def _actual(
+        self, mapping: ObjectMapping, key: str, record: Mapping[str, Value], *, content: bool
+    ) -> ActualRow:
+        owner = record.get(CUSTOMER_ID)
+        draft = False
+        if mapping.reach is Reach.INVOICES:
+            invoice = self._invoice_of(mapping, record)
+            draft = invoice.get("Status__c") == "Draft"
+            if mapping.name != "Invoice":
+                owner = invoice["Metronome_Invoice_ID__c"]
+        return ActualRow(
+            mapping.name,
+            key,
+            f"id-{key}",
+            _text(record.get(SYNC_HASH)),
+            customer_id=_text(record.get(CUSTOMER_ID)),
+            owner=_text(owner),
+            account=_text(record.get(ACCOUNT)),
+            orphaned_customer=_text(record.get(ORPHANED_CUSTOMER)),
+            linked=_text(record.get(LINKED_ACCOUNT_ID)),
+            link_source=_text(record.get(LINK_SOURCE)),
+            edited=key in self.edited,
+            draft=draft,
+            content={one.api: record.get(one.api) for one in mapping.content} if content else None,
+        )
+
+
+@dataclass(slots=True)
+class MemorySource:
+    """A tenant as a list of batches."""
+
+    infos: list[CustomerInfo]
+    batches: list[Batch]
+    notes: Notes = field(default_factory=Notes)
+    requests: int = 0
+    api_calls: list[tuple[str, str, str, int]] = field(default_factory=list)
+    scopes: list[Scope] = field(default_factory=list)
+
+    async def customers(self) -> Sequence[CustomerInfo]:
+        """The customers."""
+        return self.infos
+
+    async def fetch(self, scope: Scope, objects_wanted: Collection[str]) -> AsyncIterator[Batch]:
+        """The batches, as they are: scope and objects are the test's own concern."""
+        self.scopes.append(scope)
+        for batch in self.batches:
+            rows = [row for row in batch.rows if row.object in objects_wanted]
+            yield replace(batch, rows=rows)
+
+    def account_summary(self, customer_ids: Collection[str]) -> Summary | None:
+        """An empty summary: sums are the business of the real source."""
+        return Summary() if customer_ids else None
+
+    async def close(self) -> None:
+        """Nothing to give back."""
+
+
+def row(object_name: str, key: str, customer: str | None, **content: Value) -> Row:
+    """A row whose owner is its customer."""
+    return Row(object_name, key, customer, customer, content)
+
+
+def _text(value: Value) -> str | None:
+    return None if value is None else str(value)
+
+
+def _day(value: Value) -> date | None:
+    return None if value is None else date.fromisoformat(str(value)[:10])
+
+
+def _oldest(values: list[Value]) -> date | None:
+    days = [day for day in map(_day, values) if day is not None]
+    return min(days, default=None)
