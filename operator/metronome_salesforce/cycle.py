@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import TypeVar
 
 from metronome_salesforce.canon import DateTime, canon
-from metronome_salesforce.errors import ConfigError, RetriableError, UnsafePlanError
+from metronome_salesforce.errors import ProductError, RetriableError, UnsafePlanError
 from metronome_salesforce.linking import Decision, Refusal, account_id, decide
 from metronome_salesforce.mapping import LAST_SYNCED, ObjectMapping, to_row
 from metronome_salesforce.objects import ACCOUNT_SUMMARY, CUSTOMER, OBJECTS
@@ -100,28 +100,36 @@ async def run_cycle(
     propagate. `stop` is looked at between calls: when set, the run ends with CycleStoppedError.
     """
     started = perf_counter()
-    report = CycleReport(
-        id=run.id, trigger=run.trigger, started_at=_timestamp(run.now), full=run.full
-    )
+    report = new_report(run)
     cycle = _Cycle(settings, run, source, target, observers, stop or threading.Event(), report)
     try:
         await cycle.run()
-    except UnsafePlanError as error:
-        report.outcome, report.retry = Outcome.REFUSED, Retry.AFTER_CHANGE
-        report.reason, report.message = error.reason, error.message
-    except ConfigError as error:
-        report.outcome, report.retry = Outcome.FAILED, Retry.AFTER_CHANGE
-        report.reason, report.message = error.reason, error.message
-    except RetriableError as error:
-        report.outcome, report.retry = Outcome.FAILED, Retry.LATER
-        report.reason, report.message = error.reason, error.message
-        report.retry_after = error.after
+    except ProductError as error:
+        fail(report, error)
     finally:
         cycle.tell()
         cycle.plan.close()
     report.duration = round(perf_counter() - started, 3)
     report.finished_at = _timestamp(run.now + timedelta(seconds=report.duration))
     return report
+
+
+def new_report(run: Run) -> CycleReport:
+    """The empty report of a run that has just begun."""
+    now = _timestamp(run.now)
+    return CycleReport(
+        id=run.id, trigger=run.trigger, started_at=now, finished_at=now, full=run.full
+    )
+
+
+def fail(report: CycleReport, error: ProductError) -> None:
+    """Set outcome, reason and what has to happen next by the kind of error."""
+    report.outcome, report.retry = Outcome.FAILED, Retry.AFTER_CHANGE
+    report.reason, report.message = error.reason, error.message
+    if isinstance(error, UnsafePlanError):
+        report.outcome = Outcome.REFUSED
+    elif isinstance(error, RetriableError):
+        report.retry, report.retry_after = Retry.LATER, error.after
 
 
 class _Cycle:

@@ -1,0 +1,120 @@
+"""Assemble a cycle from a MetronomeSync's spec and its secrets, and run it.
+
+The one place where both edges meet: the child process of the operator and `sync -f` run the very
+same thing.
+"""
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from metronome_salesforce.cycle import (
+    CycleSettings,
+    Observers,
+    Run,
+    fail,
+    new_report,
+    run_cycle,
+)
+from metronome_salesforce.errors import ProductError
+from metronome_salesforce.hosts import host_rules
+from metronome_salesforce.metronome.client import MetronomeClient
+from metronome_salesforce.metronome.source import MetronomeSource, SourceSettings
+from metronome_salesforce.report import CycleReport
+from metronome_salesforce.salesforce.credentials import parse_credentials
+from metronome_salesforce.salesforce.session import Session
+from metronome_salesforce.salesforce.target import SalesforceTarget
+from metronome_salesforce.spec import MetronomeSyncSpec
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CycleInputs:
+    """A spec and what its references lead to. The secrets appear in no repr."""
+
+    spec: MetronomeSyncSpec
+    api_key: str = field(repr=False)
+    credentials: Mapping[str, str] = field(repr=False)
+    ca_bundle: str | None = field(default=None, repr=False)
+
+
+async def run_sync(
+    inputs: CycleInputs,
+    run: Run,
+    observers: Observers,
+    *,
+    environment: Mapping[str, str],
+    stop: threading.Event | None = None,
+) -> CycleReport:
+    """Run one cycle and report; what keeps it from starting is in the report as well.
+
+    `environment` is the process's: it may allow further hosts (see `hosts`). Raises
+    CycleStoppedError when `stop` was set, and whatever is a bug.
+    """
+    try:
+        source, target = connect(inputs, run, observers, environment=environment)
+    except ProductError as error:
+        report = new_report(run)
+        fail(report, error)
+        return report
+    try:
+        return await run_cycle(
+            _cycle_settings(inputs.spec), run, source, target, observers, stop=stop
+        )
+    finally:
+        await source.close()
+        target.close()
+
+
+def connect(
+    inputs: CycleInputs, run: Run, observers: Observers, *, environment: Mapping[str, str]
+) -> tuple[MetronomeSource, SalesforceTarget]:
+    """Both edges, ready and not yet connected. Raises ConfigError."""
+    spec = inputs.spec
+    rules = host_rules(environment)
+    rules.check(spec.metronome.base_url)
+    rules.check(spec.salesforce.instance_url)
+    session = Session(
+        spec.salesforce.instance_url,
+        parse_credentials(inputs.credentials),
+        spec.salesforce.api_version,
+        ca_bundle=inputs.ca_bundle,
+    )
+
+    def client(source: MetronomeSource) -> MetronomeClient:
+        return MetronomeClient(
+            base_url=spec.metronome.base_url,
+            api_key=inputs.api_key,
+            max_concurrent_requests=spec.metronome.max_concurrent_requests,
+            on_request=source.on_request,
+            on_malformed=source.on_malformed,
+            on_duplicate=source.on_duplicate,
+        )
+
+    source = MetronomeSource.connect(
+        SourceSettings(
+            now=run.now,
+            window_size=spec.window_size,
+            salesforce_id_field=spec.metronome.salesforce_id_field,
+            statuses=frozenset(status.upper() for status in spec.invoices.statuses),
+            skip_zero=spec.usage.skip_zero,
+            concurrency=spec.metronome.max_concurrent_requests,
+        ),
+        client,
+        progress=lambda done, total: observers.progress("fetch Invoice", done, total),
+    )
+    return source, SalesforceTarget(session)
+
+
+def _cycle_settings(spec: MetronomeSyncSpec) -> CycleSettings:
+    return CycleSettings(
+        objects=frozenset(spec.objects),
+        invoices_since=spec.invoices.since,
+        usage_lookback=spec.usage.lookback,
+        prune=spec.prune.enabled,
+        max_delete_percent=spec.prune.max_delete_percent,
+        heal_edits=spec.heal_edits,
+        api_budget_percent=spec.salesforce.api_budget_percent,
+    )

@@ -1,0 +1,112 @@
+"""Run one cycle in a child process: the child's side (see `child` for the conversation).
+
+The child ends when its parent does: standard input is a lifeline, and its end is the parent's. To
+stop at once is safe, because every write can be repeated and the org alone holds the state.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import IO, Any
+
+from metronome_salesforce.cycle import CycleStoppedError, Observers, Run
+from metronome_salesforce.execution.running import CycleInputs, run_sync
+from metronome_salesforce.report import CycleReport, Trigger
+from metronome_salesforce.spec import MetronomeSyncSpec
+
+logger = logging.getLogger(__name__)
+
+_ORPHANED = 3
+_STOPPED = 128 + signal.SIGTERM
+_TELL_EVERY = 0.2
+"""Seconds between two lines of progress within one stage."""
+
+
+def main() -> int:
+    """Read the request from standard input, run, write the report to standard output.
+
+    The exit code is 0 when a report was written, whatever it says.
+    """
+    # What libraries print must not garble the conversation.
+    channel = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    sys.stdout = sys.stderr
+    request = json.loads(sys.stdin.readline())
+    stop = threading.Event()
+    threading.Thread(target=_watch_lifeline, name="lifeline", daemon=True).start()
+    try:
+        report = asyncio.run(_run(request, channel, stop))
+    except (CycleStoppedError, asyncio.CancelledError):
+        return _STOPPED
+    _tell(channel, {"report": report.to_json()})
+    return 0
+
+
+async def _run(request: Mapping[str, Any], channel: IO[str], stop: threading.Event) -> CycleReport:
+    inputs = CycleInputs(
+        spec=MetronomeSyncSpec.model_validate(request["sync"]["spec"]),
+        api_key=request["apiKey"],
+        credentials=request["credentials"],
+        ca_bundle=request["caBundle"],
+    )
+    last_success = request["lastSuccess"]
+    run = Run(
+        id=request["runId"],
+        trigger=Trigger(request["trigger"]),
+        now=datetime.now(UTC),
+        full=request["full"],
+        dry_run=request["dryRun"],
+        last_success=None if last_success is None else datetime.fromisoformat(last_success),
+    )
+    cycle = asyncio.ensure_future(
+        run_sync(
+            inputs, run, Observers(_Teller(channel).progress), environment=os.environ, stop=stop
+        )
+    )
+
+    def end() -> None:
+        # Both: the event ends a row of blocking calls, the cancellation a wait for Metronome.
+        stop.set()
+        cycle.cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    return await cycle
+
+
+class _Teller:
+    """Writes progress lines, not more of them than anybody can read."""
+
+    def __init__(self, channel: IO[str]) -> None:
+        self._channel = channel
+        self._stage = ""
+        self._next = 0.0
+
+    def progress(self, stage: str, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        if stage == self._stage and now < self._next and done != total:
+            return
+        self._stage, self._next = stage, now + _TELL_EVERY
+        _tell(self._channel, {"progress": {"stage": stage, "done": done, "total": total}})
+
+
+def _tell(channel: IO[str], document: Mapping[str, Any]) -> None:
+    # A parent that is gone reads nothing; the lifeline ends this process in a moment.
+    with suppress(BrokenPipeError):
+        channel.write(json.dumps(document) + "\n")
+        channel.flush()
+
+
+def _watch_lifeline() -> None:
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    logger.warning("the operator is gone; this cycle ends and the next one goes on from here")
+    os._exit(_ORPHANED)
