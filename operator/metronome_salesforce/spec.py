@@ -522,7 +522,14 @@ class FieldProblem:
 
 def problems(error: ValidationError) -> list[FieldProblem]:
     """What pydantic found, in sentences that hold no value of any field."""
-    return [FieldProblem(found["loc"], _sentence(found)) for found in error.errors()]
+    found = error.errors()
+    # To pydantic, a list whose only entry is wrong is too short as well.
+    wrong_lists = {e["loc"][:-1] for e in found if e["loc"] and isinstance(e["loc"][-1], int)}
+    return [
+        FieldProblem(entry["loc"], _sentence(entry))
+        for entry in found
+        if entry["type"] != "too_short" or entry["loc"] not in wrong_lists
+    ]
 
 
 _SENTENCES: Final[Mapping[str, str]] = {

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -343,6 +345,31 @@ def test_bad_sync_is_refused_by_field(field: str, value: Any, part: str, by_sand
     for refusal in (by_sandbox(document), by_model(document)):
         assert f"spec.{field}" in refusal
         assert part in refusal
+
+
+CRON_PIECES = ["*", "0", "5", "07", "12", "23", "59", "60", "JAN", "dec", "Mon", "SUN", "SAT",
+               "/", "/2", "/0", "-", "-5", ",", ",3", " ", "L", "@daily"]  # fmt: skip
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    st.lists(
+        st.lists(st.sampled_from(CRON_PIECES), min_size=1, max_size=3).map("".join),
+        min_size=4,
+        max_size=6,
+    ).map(" ".join)
+)
+def test_schedules_are_judged_alike(by_sandbox: Judge, schedule: str) -> None:
+    """The CRD's rules and the model are written apart; no text may fall between them."""
+    document = changed(SYNC, "schedule", schedule)
+
+    refusal = by_model(document)
+    if "day-of-month" not in refusal:  # a day that no month has is beyond the CRD
+        assert bool(by_sandbox(document)) == bool(refusal)
 
 
 @pytest.mark.parametrize(("field", "value"), GOOD_LINKS)
