@@ -2,10 +2,11 @@
 
     situation                     Ready     Stalled   Reconciling
     a cycle runs                  as it was as it was True  Running
-    another operator runs one     as it was as it was True  WaitingForLease
+    one is due and has to wait    as it was as it was True  WaitingForLease, Queued
+    the operator stops in one     as it was as it was True  Interrupted
     Succeeded                     True      False     False
     PartiallyFailed               False     False     False   rows are data; the next cycle retries
-    Failed, retry later           Unknown   False     True  Retrying, once the next time is known
+    Failed, retry later           Unknown   False     True  Retrying
     Failed, a person must act     False     True      False
     Refused                       False     True      False
     Planned (dry run)             Unknown   False     False   nothing was written, so nobody knows
@@ -30,6 +31,8 @@ Status = Mapping[str, Any]
 
 READY, RECONCILING, STALLED = "Ready", "Reconciling", "Stalled"
 _TRUE, _FALSE, _UNKNOWN = "True", "False", "Unknown"
+_BEFORE_FIRST = frozenset({"Pending", "Running", "Suspended", Outcome.PLANNED.value})
+"""Reasons of a Ready condition that tells nothing bad: no cycle has written yet."""
 _LONGEST_MESSAGE = 2048
 _MINUTE, _HOUR = 60, 3600
 
@@ -87,13 +90,24 @@ def progressed(stage: str, done: int, total: int | None) -> Json:
 def waiting_for_lease(status: Status, moment: Moment, holder: str) -> Json:
     """A cycle is due, and another operator holds the Lease."""
     sentence = f"{holder} holds the Lease of this MetronomeSync; the cycle starts when it is free."
-    wanted = [_Condition(RECONCILING, _TRUE, "WaitingForLease", sentence)]
-    return _conditions(status, moment, wanted)
+    return _held_up(status, moment, "WaitingForLease", sentence)
 
 
-def interrupted(status: Status) -> Json:
-    """No cycle runs although the status says so: its operator was stopped or killed."""
-    return {"progress": None} if status.get("progress") else {}
+def queued(status: Status, moment: Moment) -> Json:
+    """A cycle is due, and this operator runs as many as it may."""
+    sentence = "The operator runs as many cycles as it may; this one starts when another ends."
+    return _held_up(status, moment, "Queued", sentence)
+
+
+def _held_up(status: Status, moment: Moment, reason: str, sentence: str) -> Json:
+    return _conditions(status, moment, [_Condition(RECONCILING, _TRUE, reason, sentence)])
+
+
+def interrupted(status: Status, moment: Moment) -> Json:
+    """The operator stops in the middle of a cycle, which is started again when it is back."""
+    sentence = "The operator was stopped; the cycle is run again when it is back."
+    wanted = [_Condition(RECONCILING, _TRUE, "Interrupted", sentence)]
+    return {**_conditions(status, moment, wanted), "progress": None}
 
 
 def finished(
@@ -105,18 +119,18 @@ def finished(
     history_limit: int,
 ) -> Json:
     """A cycle has ended. Tokens are echoed only now, so that a script can wait for the end."""
-    run = _run(report, moment.generation)
+    run = _run(report, moment.generation, moment.at)
     patch: Json = {
         **_conditions(status, moment, _verdict(report)),
         "progress": None,
         "lastRun": _replacing(status.get("lastRun"), run),
-        "history": [_summary(run), *(status.get("history") or ())][:history_limit],
+        "history": _history(status.get("history") or (), run)[:history_limit],
         "failedAttempts": _failed_attempts(status, report),
     }
     if report.customers:
         patch["customers"] = dict(report.customers)
     if report.outcome is Outcome.SUCCEEDED:
-        patch["lastSuccessTime"] = report.finished_at
+        patch["lastSuccessTime"] = run["finishedAt"]
         if report.full:
             patch["lastFullResyncTime"] = report.started_at
     return patch | echoed(tokens)
@@ -139,7 +153,7 @@ def stalled(status: Status, moment: Moment, error: ProductError) -> Json:
         _Condition(STALLED, _TRUE, error.reason, error.message),
         _Condition(RECONCILING, _FALSE, error.reason, "No cycle can run."),
     ]
-    return {**_conditions(status, moment, wanted), "progress": None}
+    return {**_conditions(status, moment, wanted), "progress": None, "nextRunTime": None}
 
 
 def waiting(status: Status, moment: Moment, next_run: datetime, *, retrying: bool) -> Json:
@@ -151,7 +165,8 @@ def waiting(status: Status, moment: Moment, next_run: datetime, *, retrying: boo
     elif retrying:
         sentence = f"A person must act; the cycle is tried again at {when}."
         calm = _Condition(RECONCILING, _FALSE, "Idle", sentence)
-    return {**_conditions(status, moment, [calm]), "nextRunTime": when}
+    # Progress that is left over is that of an operator that was killed.
+    return {**_conditions(status, moment, [calm]), "nextRunTime": when, "progress": None}
 
 
 def suspended(status: Status, moment: Moment) -> Json:
@@ -160,7 +175,7 @@ def suspended(status: Status, moment: Moment) -> Json:
     wanted = [_Condition(RECONCILING, _FALSE, "Suspended", sentence)]
     if not _has(status, READY):
         wanted.append(_Condition(READY, _UNKNOWN, "Suspended", "No cycle has run yet."))
-    return {**_conditions(status, moment, wanted), "nextRunTime": None}
+    return {**_conditions(status, moment, wanted), "nextRunTime": None, "progress": None}
 
 
 def merged(document: Status, patch: Status) -> Json:
@@ -183,7 +198,7 @@ def changes_nothing(status: Status, patch: Status) -> bool:
 
 
 def events(before: Status, after: Status, report: CycleReport | None = None) -> list[Event]:
-    """What is worth an Event: changes of Ready and Stalled, and the cycle's own facts.
+    """What is worth an Event: a change of Ready, and the cycle's own facts.
 
     A state that stays the same (daily success, the same rejection again) makes none.
     """
@@ -192,16 +207,15 @@ def events(before: Status, after: Status, report: CycleReport | None = None) -> 
     if new is not None and _essence(old) != _essence(new):
         reason, message = new["reason"], new["message"]
         if new["status"] == _TRUE:
-            if old is not None and old["status"] == _FALSE:
+            if old is not None and old["reason"] not in _BEFORE_FIRST:
                 reason, message = "Recovered", f"{message} Before: {old['reason']}."
             found.append(Event("Normal", reason, message))
-        elif reason in {"Running", "Suspended", "Planned"}:
-            if reason == "Planned":
-                found.append(Event("Normal", reason, message))
-        else:
-            found.append(Event("Warning", reason, message))
+        elif reason == Outcome.PLANNED.value or reason not in _BEFORE_FIRST:
+            kind = "Normal" if reason == Outcome.PLANNED.value else "Warning"
+            found.append(Event(kind, reason, message))
     if report is not None:
-        found.extend(Event("Warning", reason, message) for reason, message in report.events)
+        facts = dict.fromkeys(report.events)  # each once
+        found.extend(Event("Warning", reason, message) for reason, message in facts)
     return found
 
 
@@ -265,7 +279,7 @@ def _conditions(status: Status, moment: Moment, wanted: Sequence[_Condition]) ->
     return {"conditions": list(by_type.values()), "observedGeneration": moment.generation}
 
 
-def _run(report: CycleReport, generation: int) -> Json:
+def _run(report: CycleReport, generation: int, at: datetime) -> Json:
     return {
         "id": report.id,
         "trigger": report.trigger.value,
@@ -277,7 +291,7 @@ def _run(report: CycleReport, generation: int) -> Json:
         "retryAfterSeconds": report.retry_after,
         "full": report.full,
         "startedAt": report.started_at,
-        "finishedAt": report.finished_at,
+        "finishedAt": report.finished_at or _timestamp(at),
         "duration": duration_text(report.duration),
         "rows": {name: asdict(counts) for name, counts in report.rows.items()},
         "apiRequests": dict(report.api_requests),
@@ -297,6 +311,20 @@ def _summary(run: Mapping[str, Any]) -> Json:
         for what, count in counts.items():
             totals[what] = totals.get(what, 0) + count
     return {name: run[name] for name in names} | {"rows": totals}
+
+
+def _history(history: Sequence[Json], run: Json) -> list[Json]:
+    """The history with `run` in front; tries that fail alike, one after the other, share a line.
+
+    A missing Secret is looked for again every few minutes, and must not push out all other runs.
+    """
+    older = list(history)
+    newest = older[0] if older else {}
+    if run["trigger"] == Trigger.RETRY.value and all(
+        newest.get(name) == run[name] for name in ("outcome", "reason")
+    ):
+        older = older[1:]
+    return [_summary(run), *older]
 
 
 def _replacing(old: Status | None, new: Json) -> Json:

@@ -22,22 +22,21 @@ import kubernetes.config
 import urllib3
 from kubernetes.client.exceptions import ApiException
 
+from metronome_salesforce.spec import API_VERSION, SYNC_PLURAL
+
 Json = dict[str, Any]
 
 # The client is typed in parts only.
 _client: Any = kubernetes.client
 _config: Any = kubernetes.config
 
-GROUP = "metronome-salesforce.dev"
-VERSION = "v1alpha1"
-SYNCS = "metronomesyncs"
-LINKS = "customerlinks"
-
 _THREADS = 8
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 30.0
 _PAGE = 500
+_FORBIDDEN = 403
 _NOT_FOUND = 404
+_REFUSED = frozenset({400, 405, 406, 413, 415, 422})
 _CONFLICT = 409
 _FIRST_ERROR = 400
 _COMPONENT = "metronome-salesforce-operator"
@@ -58,6 +57,16 @@ class KubeError(Exception):
     def not_found(self) -> bool:
         """The object, or its whole type, does not exist."""
         return self.status == _NOT_FOUND
+
+    @property
+    def forbidden(self) -> bool:
+        """The operator's role does not allow it."""
+        return self.status == _FORBIDDEN
+
+    @property
+    def refused(self) -> bool:
+        """The request itself is wrong, so that repeating it is of no use."""
+        return self.status in _REFUSED
 
     @property
     def conflict(self) -> bool:
@@ -124,18 +133,22 @@ class Kube:
         for namespace in namespaces or (None,):
             query = {"limit": str(_PAGE)}
             while True:
-                page = await self._call("GET", _path(SYNCS, namespace), query=query)
+                page = await self._call("GET", _path(SYNC_PLURAL, namespace), query=query)
                 found.extend(page["items"])
                 if not (more := page["metadata"].get("continue")):
                     break
                 query = {"limit": str(_PAGE), "continue": more}
         return found
 
+    async def get_sync(self, namespace: str, name: str) -> Json:
+        """The MetronomeSync as it is now."""
+        return await self._call("GET", _path(SYNC_PLURAL, namespace, name))
+
     async def patch_status(self, namespace: str, name: str, status: Mapping[str, Any]) -> Json:
         """Merge `status` into the resource's status; returns the whole resource as it is then."""
         return await self._call(
             "PATCH",
-            f"{_path(SYNCS, namespace, name)}/status",
+            f"{_path(SYNC_PLURAL, namespace, name)}/status",
             body={"status": dict(status)},
             content_type="application/merge-patch+json",
         )
@@ -240,7 +253,7 @@ class Kube:
 def _path(plural: str, namespace: str | None, name: str | None = None) -> str:
     place = f"/namespaces/{quote(namespace)}" if namespace is not None else ""
     end = f"/{quote(name)}" if name is not None else ""
-    return f"/apis/{GROUP}/{VERSION}{place}/{plural}{end}"
+    return f"/apis/{API_VERSION}{place}/{plural}{end}"
 
 
 def _lease_path(namespace: str, name: str | None = None) -> str:

@@ -81,18 +81,21 @@ async def run_child(
 
     A child that ends without a report gives outcome Failed with reason `CycleCrashed`, one that
     takes longer than `deadline` is stopped and gives `DeadlineExceeded`. When the caller is
-    cancelled, the child is stopped before CancelledError goes on. Raises OSError if the command
-    cannot be started.
+    cancelled, the child is stopped before CancelledError goes on.
     """
     started = datetime.now(UTC)
-    process = await asyncio.create_subprocess_exec(
-        *(command or _COMMAND),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        # Ctrl-C in a terminal must reach the operator alone, which then stops its children in turn.
-        start_new_session=True,
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(command or _COMMAND),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            # Ctrl-C in a terminal must reach the operator alone, which then stops its children.
+            start_new_session=True,
+        )
+    except OSError as error:  # no memory, too many processes or open files
+        sentence = f"The cycle's process could not be started: {error.strerror}. It is tried again."
+        return failed_report(request, started, "CycleCrashed", sentence)
     conversation = _Conversation(process, request, on_progress)
     late = False
     try:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from metronome_salesforce.kube import GROUP, KubeError
+from metronome_salesforce.kube import KubeError
+from metronome_salesforce.spec import GROUP
 
 Json = dict[str, Any]
 

@@ -7,7 +7,6 @@ same thing.
 import logging
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from metronome_salesforce.cycle import (
     CycleSettings,
@@ -19,6 +18,7 @@ from metronome_salesforce.cycle import (
 )
 from metronome_salesforce.errors import ProductError
 from metronome_salesforce.hosts import host_rules
+from metronome_salesforce.manifests import SyncInputs
 from metronome_salesforce.metronome.client import MetronomeClient
 from metronome_salesforce.metronome.source import MetronomeSource, SourceSettings
 from metronome_salesforce.report import CycleReport
@@ -30,18 +30,8 @@ from metronome_salesforce.spec import MetronomeSyncSpec
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class CycleInputs:
-    """A spec and what its references lead to. The secrets appear in no repr."""
-
-    spec: MetronomeSyncSpec
-    api_key: str = field(repr=False)
-    credentials: Mapping[str, str] = field(repr=False)
-    ca_bundle: str | None = field(default=None, repr=False)
-
-
 async def run_sync(
-    inputs: CycleInputs,
+    inputs: SyncInputs,
     run: Run,
     observers: Observers,
     *,
@@ -61,7 +51,7 @@ async def run_sync(
         return report
     try:
         return await run_cycle(
-            _cycle_settings(inputs.spec), run, source, target, observers, stop=stop
+            _cycle_settings(inputs.sync.spec), run, source, target, observers, stop=stop
         )
     finally:
         await source.close()
@@ -69,10 +59,10 @@ async def run_sync(
 
 
 def connect(
-    inputs: CycleInputs, run: Run, observers: Observers, *, environment: Mapping[str, str]
+    inputs: SyncInputs, run: Run, observers: Observers, *, environment: Mapping[str, str]
 ) -> tuple[MetronomeSource, SalesforceTarget]:
     """Both edges, ready and not yet connected. Raises ConfigError."""
-    spec = inputs.spec
+    spec = inputs.sync.spec
     rules = host_rules(environment)
     rules.check(spec.metronome.base_url)
     rules.check(spec.salesforce.instance_url)

@@ -18,9 +18,10 @@ from datetime import UTC, datetime
 from typing import IO, Any
 
 from metronome_salesforce.cycle import CycleStoppedError, Observers, Run
-from metronome_salesforce.execution.running import CycleInputs, run_sync
+from metronome_salesforce.execution.running import run_sync
+from metronome_salesforce.manifests import SyncInputs
 from metronome_salesforce.report import CycleReport, Trigger
-from metronome_salesforce.spec import MetronomeSyncSpec
+from metronome_salesforce.spec import MetronomeSync
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +51,8 @@ def main() -> int:
 
 
 async def _run(request: Mapping[str, Any], channel: IO[str], stop: threading.Event) -> CycleReport:
-    inputs = CycleInputs(
-        spec=MetronomeSyncSpec.model_validate(request["sync"]["spec"]),
+    inputs = SyncInputs(
+        sync=MetronomeSync.model_validate(request["sync"]),
         api_key=request["apiKey"],
         credentials=request["credentials"],
         ca_bundle=request["caBundle"],

@@ -1,0 +1,257 @@
+"""The operator as a program: kopf watches, everything else is ours. The only module with kopf.
+
+MetronomeSyncs are watched with `on.event`: level-triggered, without finalizer and without the
+annotations in which kopf would keep the last spec. Deleting a MetronomeSync needs no clean-up in
+any org, so nothing may stand in its way; those annotations end at 256 KiB, are written before the
+status, and would be a second memory beside it. CustomerLinks are indexed by the MetronomeSync that
+they belong to.
+"""
+
+import asyncio
+import dataclasses
+import logging
+import os
+import random
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import kopf
+from prometheus_client import CollectorRegistry
+
+from metronome_salesforce.errors import ConfigError
+from metronome_salesforce.execution.lease import Timing
+from metronome_salesforce.health import Health, HealthServer
+from metronome_salesforce.hosts import host_rules
+from metronome_salesforce.kube import Kube, KubeError
+from metronome_salesforce.metrics import CONTENT_TYPE, Metrics
+from metronome_salesforce.reconciling import Runtime
+from metronome_salesforce.spec import GROUP, LINK_PLURAL, SYNC_PLURAL, VERSION
+from metronome_salesforce.syncs import Syncs
+
+logger = logging.getLogger(__name__)
+
+LINKS_BY_SYNC = "links_by_sync"
+"""The index of CustomerLinks: (namespace, name of the MetronomeSync) to the links' bodies."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorOptions:
+    """How an operator runs; times are seconds.
+
+    `namespaces`: the ones to serve, none for the whole cluster. `kubeconfig`: a file, None for the
+    pod's own access or the usual file. `port` serves /metrics, /healthz and /readyz (0: any free
+    one). `identity` is what Leases are held under: the pod's name, or any name that no other living
+    process has; without one a new name is made, and Leases of a killed process have to expire.
+    """
+
+    namespaces: tuple[str, ...] = ()
+    kubeconfig: str | None = None
+    host: str = "0.0.0.0"  # noqa: S104 -- the kubelet's probes come from outside of the pod
+    port: int = 8080
+    identity: str | None = None
+    max_cycles: int = 10
+    progress_every: float = 2.0
+    resync_every: float = 60.0
+    recheck_every: float = 30.0
+    lease: Timing = dataclasses.field(default_factory=Timing)
+
+
+def run(
+    options: OperatorOptions,
+    *,
+    cycle_command: Sequence[str] | None = None,
+    now: Callable[[], datetime] | None = None,
+    stop: threading.Event | None = None,
+    on_started: Callable[[int], None] | None = None,
+) -> int:
+    """Serve until a signal (or `stop`) ends it; 0 then, 1 after a failure, 2 for bad settings.
+
+    Logging is the caller's to configure. `cycle_command` replaces the program that runs cycles,
+    `now` the clock that schedules are read by; `on_started` is told the port of the probes.
+    """
+    try:
+        rules = host_rules(os.environ)
+        kube = Kube(options.kubeconfig)
+    except (ConfigError, KubeError) as error:
+        logger.error("cannot start: %s", error)  # noqa: TRY400 -- a setting, not a bug
+        return 2
+    metrics = Metrics(CollectorRegistry())
+    identity = options.identity or f"{socket.gethostname()}-{secrets.token_hex(4)}"
+
+    def make_runtime() -> Runtime:
+        return Runtime(
+            kube=kube,
+            metrics=metrics,
+            identity=identity,
+            rules=rules,
+            slots=asyncio.Semaphore(options.max_cycles),
+            timing=options.lease,
+            command=cycle_command,
+            now=now or (lambda: datetime.now(UTC)),
+            progress_every=options.progress_every,
+            recheck_every=options.recheck_every,
+        )
+
+    health = Health()
+    try:
+        with HealthServer(
+            health, lambda: (metrics.render(), CONTENT_TYPE), options.host, options.port
+        ) as server:
+            if on_started is not None:
+                on_started(server.port)
+            asyncio.run(_serve(options, make_runtime(), health, identity, stop))
+    except OSError as error:
+        logger.error("cannot serve the probes on port %d: %s", options.port, error.strerror)  # noqa: TRY400 -- as above
+        return 2
+    except Exception:
+        # The kubelet restarts the pod; a process that lives without its watch would be worse.
+        logger.exception("the operator ends after a failure")
+        return 1
+    finally:
+        kube.close()
+    return 0
+
+
+async def _serve(
+    options: OperatorOptions,
+    runtime: Runtime,
+    health: Health,
+    identity: str,
+    stop: threading.Event | None,
+) -> None:
+    syncs = Syncs(runtime, health)
+
+    async def end() -> None:
+        health.stopping()
+        await syncs.stop()
+
+    # These start before kopf: it takes all later tasks for its own and cancels them at its end.
+    background = [
+        asyncio.create_task(health.beat()),
+        asyncio.create_task(syncs.resync(options.namespaces, options.resync_every)),
+    ]
+    await asyncio.sleep(0)
+    try:
+        await kopf.operator(
+            registry=_registry(runtime.kube, syncs, options, end),
+            namespaces=options.namespaces,
+            clusterwide=not options.namespaces,
+            standalone=True,
+            # Given, because kopf would make one of the user's name, which a container's numeric
+            # user does not have: it would not start.
+            identity=_kopf_identity(identity),
+            stop_flag=stop,
+        )
+    finally:
+        await end()
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+
+
+def _registry(
+    kube: Kube, syncs: Syncs, options: OperatorOptions, end: Callable[[], Any]
+) -> kopf.OperatorRegistry:
+    """The handlers, in a registry of this operator's own."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.startup(registry=registry)
+    async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+        _configure(settings, namespaced=bool(options.namespaces))
+
+    @kopf.on.login(registry=registry)
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        connection = kube.connection()
+        return kopf.ConnectionInfo(
+            server=connection.server,
+            ca_path=connection.ca_file,
+            insecure=not connection.verify,
+            certificate_path=connection.cert_file,
+            private_key_path=connection.key_file,
+            token=connection.token,
+            username=connection.username,
+            password=connection.password,
+        )
+
+    @kopf.on.event(GROUP, VERSION, SYNC_PLURAL, registry=registry)
+    async def sync_changed(event: kopf.RawEvent, **_: Any) -> None:
+        syncs.watched(_plain(event["object"]), deleted=event["type"] == "DELETED")
+
+    @kopf.index(GROUP, VERSION, LINK_PLURAL, registry=registry, id=LINKS_BY_SYNC)
+    async def index_link(body: kopf.Body, **_: Any) -> Mapping[tuple[str, str], Any]:
+        name = body.get("spec", {}).get("syncRef", {}).get("name", "")
+        return {(body["metadata"]["namespace"], name): _plain(body)}
+
+    @kopf.on.cleanup(registry=registry)
+    async def stop_cycles(**_: Any) -> None:
+        await end()
+
+    return registry
+
+
+def _configure(settings: kopf.OperatorSettings, *, namespaced: bool) -> None:
+    """Kopf's settings for production; each differs from the default for the reason given."""
+    # The default gives up after 54 s of HTTP 5xx or 403, and the process exits: for ever instead.
+    settings.networking.error_backoffs = _BackOffs()
+    # A server that accepts and says nothing is noticed; the defaults are 5 minutes and none.
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 5
+    # Watches end and begin anew, so that none hangs on a forgotten connection for longer.
+    settings.watching.server_timeout = 5 * 60
+    settings.watching.client_timeout = 6 * 60
+    settings.watching.connect_timeout = 5
+    # The server sends a bookmark each minute: a watch that is silent for longer is dead.
+    settings.watching.inactivity_timeout = 70
+    # Without a limit, a burst of events takes a task for each object and keeps the memory. A slot
+    # stays taken for the idle timeout after each object: 5 s by default, which would let 4 objects
+    # a second through.
+    settings.queueing.worker_limit = 50
+    settings.queueing.idle_timeout = 0.5
+    # Our Events are posted by us; kopf's log lines are none.
+    settings.posting.level = logging.WARNING
+    settings.posting.loggers = False
+    # One replica (strategy Recreate) and a Lease for each cycle; peering would need a CRD of its
+    # own, and pauses both of two equal replicas.
+    settings.peering.standalone = True
+    # Our own names, should a handler with state ever be added: moving later handles all anew.
+    settings.persistence.finalizer = f"{GROUP}/finalizer"
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(
+        prefix=GROUP, key="last-handled-configuration"
+    )
+    # A namespaced role may neither list namespaces nor definitions.
+    settings.scanning.disabled = namespaced
+    # A last resort; kubelets wait 30 s for a pod by default.
+    settings.process.ultimate_exiting_timeout = 60
+
+
+class _BackOffs:
+    """Seconds between tries, without end and with jitter; each `iter` starts anew.
+
+    It has no length on purpose: kopf takes what has one for a number of tries.
+    """
+
+    def __iter__(self) -> Iterator[float]:
+        seconds = 1.0
+        while True:
+            yield seconds * random.uniform(0.75, 1.25)  # noqa: S311 -- spreads load
+            seconds = min(seconds * 1.6, 30.0)
+
+
+def _kopf_identity(identity: str) -> Any:
+    # kopf's type for it is not public; it is text.
+    return identity
+
+
+def _plain(value: Any) -> Any:
+    """A copy in dicts and lists: kopf hands out views of what it goes on using."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value

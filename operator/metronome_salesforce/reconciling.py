@@ -1,0 +1,455 @@
+"""The life of one MetronomeSync in the operator: decide, wait, run a cycle, write its status.
+
+Level-triggered: one task for each resource looks at the newest body, asks the schedule what to do,
+and does it; an event only makes it look again. What it needs to know stands in the status, so a
+restarted operator goes on where the old one was. Cycles run while the Lease is held and in a child
+process; a cycle that runs is never disturbed by an edit, which counts once it is over.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import secrets
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from metronome_salesforce import conditions, schedule
+from metronome_salesforce.conditions import Moment, Tokens
+from metronome_salesforce.errors import ConfigError
+from metronome_salesforce.execution.child import (
+    GRACE_SECONDS,
+    Progress,
+    failed_report,
+    run_child,
+)
+from metronome_salesforce.execution.lease import LeaseLostError, SyncLease, Timing
+from metronome_salesforce.health import is_newer
+from metronome_salesforce.hosts import HostRules
+from metronome_salesforce.inputs import REFERENCE_REASONS, read_inputs
+from metronome_salesforce.kube import Kube, KubeError
+from metronome_salesforce.logs import belonging_to
+from metronome_salesforce.metrics import Key, Metrics
+from metronome_salesforce.report import CycleReport, Outcome, Retry, Trigger
+from metronome_salesforce.spec import MetronomeSync, parse_sync
+
+logger = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+
+_LONGEST_SLEEP = 60.0  # then the clock is looked at again: a laptop may have slept, or been set
+_FIRST_BACK_OFF = 0.5
+_LONGEST_BACK_OFF = 30.0
+_KILL_SECONDS = 2.0  # kept back of a lost Lease's time, to kill what would not stop
+_SHORTEST_GRACE = 0.5
+_SETTLE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What all resources of one operator share; times are seconds.
+
+    `command` replaces the program that runs a cycle. `slots` bounds the cycles that run at once.
+    """
+
+    kube: Kube
+    metrics: Metrics
+    identity: str
+    rules: HostRules
+    slots: asyncio.Semaphore
+    timing: Timing
+    command: Sequence[str] | None = None
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    progress_every: float = 2.0
+    recheck_every: float = 30.0
+    grace: float = GRACE_SECONDS
+
+
+class GoneError(Exception):
+    """The resource does not exist any more, or another one has its name."""
+
+
+class SyncWorker:
+    """Serves one MetronomeSync (told by its uid) until it is gone; `run` is its task."""
+
+    def __init__(self, body: Json, runtime: Runtime) -> None:
+        metadata = body["metadata"]
+        self.uid: str = metadata["uid"]
+        self.key: Key = (metadata["namespace"], metadata["name"])
+        self._runtime = runtime
+        self._body = body
+        self._woken = asyncio.Event()
+        self._lease: SyncLease | None = None
+        self._run_id: str | None = None
+        self.deleted = False
+        # Versions of the Secrets that the last failed run used; None: not known.
+        self._used: tuple[str, ...] | None = None
+
+    def offer(self, body: Json) -> None:
+        """Take a body if it is newer than the one known, and look again."""
+        known = self._body["metadata"]["resourceVersion"]
+        if is_newer(body["metadata"]["resourceVersion"], known):
+            self._body = body
+            self._woken.set()
+
+    async def run(self) -> None:
+        """Serve until the resource is gone or the task is cancelled; then nothing is left."""
+        wait = _FIRST_BACK_OFF
+        with belonging_to(sync="/".join(self.key)):
+            try:
+                while True:
+                    try:
+                        await self._step()
+                        wait = _FIRST_BACK_OFF
+                    except KubeError as error:
+                        logger.warning("the Kubernetes API failed: %s", error)
+                        await asyncio.sleep(_jitter(wait))
+                        wait = min(wait * 2, _LONGEST_BACK_OFF)
+                    except GoneError:
+                        return
+                    except Exception:
+                        # A bug shows in log and metric, and must not end this resource's service.
+                        logger.exception("unexpected error")
+                        self._runtime.metrics.failed(self.key)
+                        await asyncio.sleep(_LONGEST_BACK_OFF)
+            except asyncio.CancelledError:
+                await self._leave()
+                raise
+
+    async def _leave(self) -> None:
+        """Say that a cycle was cut short, if the resource is there to be told."""
+        if self._run_id is None or self.deleted:
+            return
+        patch = conditions.interrupted(self._status, self._moment())
+        with contextlib.suppress(KubeError, TimeoutError):
+            async with asyncio.timeout(2):
+                await self._runtime.kube.patch_status(*self.key, patch)
+
+    # -- one look ------------------------------------------------------------------------------
+
+    async def _step(self) -> None:
+        """Look at the newest body and do what it asks for, or wait until it may ask for more."""
+        self._woken.clear()
+        self._runtime.metrics.show(self.key, self._status)
+        try:
+            sync = parse_sync(self._body)
+        except ConfigError as error:
+            before = self._status
+            await self._show(conditions.stalled(before, self._moment(), error))
+            await self._tell(conditions.events(before, self._status))
+            await self._wait(_LONGEST_SLEEP)
+            return
+        match self._decide(sync):
+            case schedule.Run() as run:
+                await self._run_when_free(run)
+            case schedule.WaitUntil() as wait:
+                await self._show(self._waiting(wait))
+                await self._wait_or_recheck(sync, wait)
+            case schedule.Suspended():
+                await self._show(conditions.suspended(self._status, self._moment()))
+                await self._wait(_LONGEST_SLEEP)
+
+    def _decide(self, sync: MetronomeSync, status: Mapping[str, Any] | None = None) -> Any:
+        return schedule.decide(
+            sync.spec,
+            schedule.history_of(self._status if status is None else status),
+            sync.metadata.annotations,
+            self._runtime.now(),
+            generation=sync.metadata.generation,
+        )
+
+    def _waiting(self, wait: schedule.WaitUntil, status: Json | None = None) -> Json:
+        return conditions.waiting(
+            self._status if status is None else status,
+            self._moment(),
+            wait.at,
+            retrying=wait.trigger is Trigger.RETRY,
+        )
+
+    async def _wait_or_recheck(self, sync: MetronomeSync, wait: schedule.WaitUntil) -> None:
+        """Sleep until `wait` or an event; for a person who mends a Secret, look there meanwhile."""
+        left = (wait.at - self._runtime.now()).total_seconds()
+        last = self._status.get("lastRun") or {}
+        broken = last.get("outcome") == Outcome.FAILED.value
+        if not broken or last.get("retry") != Retry.AFTER_CHANGE.value:
+            await self._wait(left)
+            return
+        if await self._wait(min(left, self._runtime.recheck_every)):
+            return
+        try:
+            _, versions = await read_inputs(self._runtime.kube, self._runtime.rules, sync)
+        except ConfigError:
+            return
+        never_read = self._used is None and last.get("reason") in REFERENCE_REASONS
+        if never_read or self._used not in {None, versions}:
+            run = schedule.Run(Trigger.RETRY, full=bool(last.get("full")))
+            await self._run_when_free(run, anyway=True)
+        elif self._used is None:
+            self._used = versions
+
+    async def _wait(self, seconds: float) -> bool:
+        """Sleep, but not for long; True when there is something new to look at."""
+        try:
+            async with asyncio.timeout(max(0.0, min(seconds, _LONGEST_SLEEP))):
+                return await self._woken.wait()
+        except TimeoutError:
+            return False
+
+    # -- one cycle -----------------------------------------------------------------------------
+
+    async def _run_when_free(self, run: schedule.Run, *, anyway: bool = False) -> None:
+        """Run a cycle once there is a slot and the Lease; if that takes a while, look again.
+
+        `anyway`: also when the schedule does not ask for it.
+        """
+        slots = self._runtime.slots
+        if slots.locked():
+            await self._show(conditions.queued(self._status, self._moment()))
+        async with slots:
+            if self._lease is None:
+                self._lease = SyncLease(
+                    self._runtime.kube, self._body, self._runtime.identity, self._runtime.timing
+                )
+            holder = await self._lease.try_acquire()
+            if holder is None:
+                try:
+                    await self._run_with_lease(run, anyway=anyway)
+                finally:
+                    await asyncio.shield(self._lease.release())
+                return
+        await self._show(conditions.waiting_for_lease(self._status, self._moment(), holder))
+        await asyncio.sleep(self._runtime.timing.poll)
+
+    async def _run_with_lease(self, run: schedule.Run, *, anyway: bool) -> None:
+        # What is known here may be older than what the Lease's last holder has written.
+        await self._read_again()
+        sync = parse_sync(self._body)
+        decision = self._decide(sync)
+        if isinstance(decision, schedule.WaitUntil) and anyway:
+            decision = run
+        if not isinstance(decision, schedule.Run):
+            return
+        moment = self._moment()
+        self._run_id = _run_id(self._runtime.now())
+        with belonging_to(run=self._run_id):
+            try:
+                report = await self._report(sync, decision)
+                await self._conclude(sync, decision, report, moment)
+            finally:
+                self._runtime.metrics.running(self.key, now=False)
+        self._run_id = None
+
+    async def _report(self, sync: MetronomeSync, run: schedule.Run) -> CycleReport:
+        """Run the cycle, or report why it could not be run."""
+        request: Json = {
+            "sync": _as_requested(self._body),
+            "runId": self._run_id,
+            "trigger": run.trigger.value,
+            "full": run.full,
+            "dryRun": sync.spec.dry_run,
+            "lastSuccess": self._status.get("lastSuccessTime"),
+            "details": False,
+        }
+        started = datetime.now(UTC)
+        self._used = None
+        try:
+            inputs, self._used = await read_inputs(self._runtime.kube, self._runtime.rules, sync)
+        except ConfigError as error:
+            report = failed_report(request, started, error.reason, error.message)
+            report.retry = Retry.AFTER_CHANGE
+            return report
+        request["apiKey"] = inputs.api_key
+        request["credentials"] = inputs.credentials
+        request["caBundle"] = inputs.ca_bundle
+        status, moment = self._status, self._moment()
+        await self._show(conditions.running(status, moment, str(self._run_id), run.trigger))
+        self._runtime.metrics.running(self.key, now=True)
+        logger.info("cycle starts (%s)", run.trigger.value, extra={"fields": {"full": run.full}})
+        if token := run.full_resync or run.request:
+            asked = "a full resync" if run.full_resync else "a cycle"
+            sentence = f"Cycle {self._run_id} starts: {asked} was requested ({token[:100]})."
+            await self._tell([conditions.Event("Normal", run.trigger.value, sentence)])
+        return await self._run_guarded(request, sync.spec.execution.active_deadline, started)
+
+    async def _run_guarded(
+        self, request: Json, deadline: timedelta, started: datetime
+    ) -> CycleReport:
+        """Run the child while the Lease is renewed; stop it when the Lease is lost."""
+        lease, timing = self._lease, self._runtime.timing
+        if lease is None:
+            raise RuntimeError("a cycle needs the Lease")
+        time_to_stop = timing.duration - timing.give_up - _KILL_SECONDS
+        teller = _Teller(self._show_progress, self._runtime.progress_every)
+        child = asyncio.create_task(
+            run_child(
+                request,
+                on_progress=teller.hear,
+                deadline=deadline.total_seconds(),
+                command=self._runtime.command,
+                grace=max(_SHORTEST_GRACE, min(self._runtime.grace, time_to_stop)),
+            )
+        )
+        keeper = asyncio.create_task(lease.keep())
+        telling = asyncio.create_task(teller.run())
+        try:
+            tasks = {child, keeper, telling}
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if child in done:
+                return child.result()
+            await done.pop()  # neither of the other two ends but by an exception
+            raise RuntimeError("a task that serves a cycle has ended")
+        except LeaseLostError as error:
+            logger.warning("the cycle is stopped: %s", error)
+            sentence = f"The cycle was stopped: {error}. It is tried again."
+            return failed_report(request, started, "LeaseLost", sentence)
+        finally:
+            for task in (child, keeper, telling):
+                task.cancel()
+            await asyncio.gather(child, keeper, telling, return_exceptions=True)
+            await teller.settle()
+
+    async def _conclude(
+        self, sync: MetronomeSync, run: schedule.Run, report: CycleReport, moment: Moment
+    ) -> None:
+        """Write what became of a run, and when the next one is."""
+        before = self._status
+        finished = conditions.finished(
+            before,
+            Moment(self._runtime.now(), moment.generation),
+            report,
+            Tokens(run.request, run.full_resync),
+            history_limit=sync.spec.history_limit,
+        )
+        after = conditions.merged(before, finished)
+        match self._decide(sync, after):
+            case schedule.WaitUntil() as wait:
+                finished |= self._waiting(wait, after)
+        self._runtime.metrics.ran(self.key, report)
+        level = logging.INFO if report.outcome is Outcome.SUCCEEDED else logging.WARNING
+        logger.log(
+            level,
+            "cycle ended: %s (%s) %s",
+            report.outcome.value,
+            report.reason,
+            report.message,
+            extra={"fields": {"seconds": report.duration}},
+        )
+        await self._show(finished)
+        self._runtime.metrics.show(self.key, self._status)
+        await self._tell(conditions.events(before, self._status, report))
+
+    # -- status and Events ---------------------------------------------------------------------
+
+    @property
+    def _status(self) -> Json:
+        return self._body.get("status") or {}
+
+    def _moment(self) -> Moment:
+        return Moment(self._runtime.now(), self._body["metadata"].get("generation", 1))
+
+    async def _show(self, patch: Json) -> None:
+        """Write a patch of the status, for as long as it takes; one that changes nothing is not.
+
+        Raises GoneError when the resource is gone, KubeError when the patch itself is refused.
+        """
+        wait = _FIRST_BACK_OFF
+        while not conditions.changes_nothing(self._status, patch):
+            try:
+                self._take(await self._runtime.kube.patch_status(*self.key, patch))
+            except KubeError as error:
+                if error.not_found:
+                    raise GoneError from error
+                if error.refused:
+                    raise
+                logger.warning("status could not be written: %s", error)
+                await asyncio.sleep(_jitter(wait))
+                wait = min(wait * 2, _LONGEST_BACK_OFF)
+            else:
+                return
+
+    async def _show_progress(self, progress: Progress) -> None:
+        """Write how far the cycle is, if that works at once; the next one tells it anyway."""
+        patch = conditions.progressed(progress.stage, progress.done, progress.total)
+        try:
+            self._take(await self._runtime.kube.patch_status(*self.key, patch))
+        except KubeError as error:
+            if error.not_found:
+                raise GoneError from error
+
+    async def _read_again(self) -> None:
+        try:
+            self._take(await self._runtime.kube.get_sync(*self.key))
+        except KubeError as error:
+            if error.not_found:
+                raise GoneError from error
+            raise
+
+    def _take(self, body: Json) -> None:
+        if body["metadata"]["uid"] != self.uid or "deletionTimestamp" in body["metadata"]:
+            raise GoneError
+        if is_newer(body["metadata"]["resourceVersion"], self._body["metadata"]["resourceVersion"]):
+            self._body = body
+
+    async def _tell(self, events: Sequence[conditions.Event]) -> None:
+        """Post Events; one that cannot be posted is only logged, as it is of no consequence."""
+        for event in events:
+            try:
+                await self._runtime.kube.post_event(
+                    self._body, event.kind, event.reason, event.message
+                )
+            except KubeError as error:
+                logger.warning("Event %s could not be posted: %s", event.reason, error)
+
+
+class _Teller:
+    """Passes a running cycle's progress on, not more often than every so many seconds."""
+
+    def __init__(self, show: Callable[[Progress], Coroutine[Any, Any, None]], every: float) -> None:
+        self._show = show
+        self._every = every
+        self._news = Progress("starting", 0, None)
+        self._heard = asyncio.Event()
+        self._writing: asyncio.Task[None] | None = None
+
+    def hear(self, progress: Progress) -> None:
+        """Take note of where the cycle is."""
+        self._news = progress
+        self._heard.set()
+
+    async def run(self) -> None:
+        """Pass on what was heard, until cancelled; raises what showing it raises."""
+        while True:
+            await self._heard.wait()
+            self._heard.clear()
+            self._writing = asyncio.create_task(self._show(self._news))
+            await asyncio.shield(self._writing)
+            await asyncio.sleep(self._every)
+
+    async def settle(self) -> None:
+        """Wait for a write under way, which would otherwise overtake the run's last one."""
+        if self._writing is not None:
+            await asyncio.wait({self._writing}, timeout=_SETTLE_SECONDS)
+            if self._writing.done() and not self._writing.cancelled():
+                self._writing.exception()  # seen; a resource that is gone shows soon enough
+
+
+def _as_requested(body: Mapping[str, Any]) -> Json:
+    """What of the resource a cycle needs: no status, no annotations of others."""
+    metadata = {name: body["metadata"][name] for name in ("name", "namespace", "uid")}
+    return {
+        "apiVersion": body["apiVersion"],
+        "kind": body["kind"],
+        "metadata": metadata,
+        "spec": body["spec"],
+    }
+
+
+def _run_id(now: datetime) -> str:
+    """Sorts by time, and is unique also for two runs in one second."""
+    return f"{now.astimezone(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def _jitter(seconds: float) -> float:
+    return seconds * random.uniform(0.75, 1.25)  # noqa: S311 -- spreads load, guards nothing
