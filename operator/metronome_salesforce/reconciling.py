@@ -28,10 +28,10 @@ from metronome_salesforce.execution.child import (
 from metronome_salesforce.execution.lease import LeaseLostError, SyncLease, Timing
 from metronome_salesforce.health import is_newer
 from metronome_salesforce.hosts import HostRules
-from metronome_salesforce.inputs import REFERENCE_REASONS, read_inputs
 from metronome_salesforce.kube import Kube, KubeError
 from metronome_salesforce.logs import belonging_to
 from metronome_salesforce.metrics import Key, Metrics
+from metronome_salesforce.references import REFERENCE_REASONS, read_inputs
 from metronome_salesforce.report import CycleReport, Outcome, Retry, Trigger
 from metronome_salesforce.spec import MetronomeSync, parse_sync
 
