@@ -1,85 +1,157 @@
-"""What a MetronomeSync refers to, read from the cluster for one run and kept for none.
+"""What a MetronomeSync refers to: Secrets and a ConfigMap, looked up and checked before a run.
 
-Read anew for each run, by name and in the resource's own namespace only: rotating a Secret needs no
-restart, and whoever may write a MetronomeSync gets at no Secret of another namespace.
+The same for resources from files and from a cluster: both come as plain texts by namespace and
+name. Only the namespace of the MetronomeSync itself is looked into.
 """
 
+import base64
+import binascii
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, Protocol
 
 from metronome_salesforce.errors import ConfigError
-from metronome_salesforce.hosts import HostRules
-from metronome_salesforce.kube import Kube, KubeError
-from metronome_salesforce.manifests import (
-    SyncInputs,
-    Texts,
-    config_map_texts,
-    resolve,
-    secret_texts,
-)
 from metronome_salesforce.spec import MetronomeSync
 
-REFERENCE_REASONS = frozenset(
-    {
-        "SecretNotFound",
-        "SecretKeyMissing",
-        "SecretKeyInvalid",
-        "SecretForbidden",
-        "ConfigMapNotFound",
-        "ConfigMapKeyMissing",
-        "ConfigMapForbidden",
-    }
+Name = tuple[str, str]
+"""Namespace and name."""
+Texts = Mapping[str, str]
+"""The decoded content of a Secret or ConfigMap by key."""
+
+CREDENTIALS: Final = (
+    ("clientId", "clientSecret"),
+    ("clientId", "username", "privateKey"),
+    ("username", "password", "securityToken"),
 )
-"""Why a run could not start for what it refers to; mended outside the resource itself."""
+"""The keys that sign in to Salesforce together: client credentials, JWT bearer, password."""
+
+
+class Referable(Protocol):
+    """What a MetronomeSync can refer to; a `Bundle` is one."""
+
+    @property
+    def secrets(self) -> Mapping[Name, Texts]:
+        """Decoded Secrets (see `secret_texts`)."""
+
+    @property
+    def config_maps(self) -> Mapping[Name, Texts]:
+        """ConfigMaps (see `config_map_texts`)."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """The Secrets and ConfigMaps of one namespace; `versions` names what was read."""
+class SyncInputs:
+    """A MetronomeSync with all that it refers to. Secret values stay out of its repr.
 
-    secrets: dict[tuple[str, str], Texts] = field(default_factory=dict, repr=False)
-    config_maps: dict[tuple[str, str], Texts] = field(default_factory=dict, repr=False)
-    versions: list[str] = field(default_factory=list)
-
-
-async def read_inputs(
-    kube: Kube, rules: HostRules, sync: MetronomeSync
-) -> tuple[SyncInputs, tuple[str, ...]]:
-    """Check the hosts, then read what `sync` refers to; the versions tell when that changes.
-
-    Raises ConfigError when a person must act, KubeError when the API server did not answer.
+    `credentials` has the keys of one entry of `CREDENTIALS`, and no others; `ca_bundle` is PEM.
     """
-    rules.check(sync.spec.metronome.base_url)
-    rules.check(sync.spec.salesforce.instance_url)
-    space, spec, found = sync.metadata.namespace, sync.spec, _Found()
-    # One Secret may serve both.
-    names = {spec.metronome.api_key_secret_ref.name, spec.salesforce.credentials_secret_ref.name}
-    for name in sorted(names):
-        if secret := await _read(kube, "secrets", space, name, found):
-            found.secrets[space, name] = secret_texts(secret)
-    if bundle := spec.salesforce.ca_bundle_config_map_ref:
-        config_map = await _read(kube, "configmaps", space, bundle.name, found)
-        if config_map:
-            found.config_maps[space, bundle.name] = config_map_texts(config_map)
-    return resolve(sync, found), tuple(found.versions)
+
+    sync: MetronomeSync
+    api_key: str = field(repr=False)
+    credentials: dict[str, str] = field(repr=False)
+    ca_bundle: str | None = field(repr=False)
 
 
-async def _read(
-    kube: Kube, plural: str, space: str, name: str, found: _Found
-) -> Mapping[str, Any] | None:
-    try:
-        document = await kube.get_core(plural, space, name)
-    except KubeError as error:
-        if not error.forbidden:
-            raise
-        kind = "Secret" if plural == "secrets" else "ConfigMap"
+def resolve(sync: MetronomeSync, bundle: Referable) -> SyncInputs:
+    """Look up what `sync` refers to, in its own namespace only.
+
+    Raises ConfigError with reason `SecretNotFound`, `SecretKeyMissing`, `SecretKeyInvalid`,
+    `ConfigMapNotFound` or `ConfigMapKeyMissing`, naming object, key and namespace.
+    """
+    space = sync.metadata.namespace
+    ref = sync.spec.metronome.api_key_secret_ref
+    secret = _secret(bundle, space, ref.name, "Metronome's API key")
+    api_key = secret.get(ref.key, "").strip()
+    if not api_key:
         raise ConfigError(
-            f"{kind}Forbidden",
-            f"The operator may not read {kind} {name} in namespace {space}; give its"
-            f" ServiceAccount the right to get {plural} there.",
-        ) from None
-    if document is not None:
-        metadata = document["metadata"]
-        found.versions.append(f"{metadata.get('uid')}/{metadata.get('resourceVersion')}")
-    return document
+            "SecretKeyMissing",
+            f"Secret {ref.name} in namespace {space} has no key {ref.key}, or it is empty; put"
+            " Metronome's API key there.",
+        )
+    # It goes into a header of each request, which holds nothing else.
+    if not re.fullmatch(r"[!-~]+", api_key):
+        raise ConfigError(
+            "SecretKeyInvalid",
+            f"Key {ref.key} of Secret {ref.name} in namespace {space} is not an API key: it has"
+            " spaces, line breaks or other characters that API keys do not have.",
+        )
+    name = sync.spec.salesforce.credentials_secret_ref.name
+    secret = _secret(bundle, space, name, "the sign-in to Salesforce")
+    return SyncInputs(sync, api_key, _credentials(secret, space, name), _ca_bundle(sync, bundle))
+
+
+def _secret(bundle: Referable, space: str, name: str, purpose: str) -> Texts:
+    secret = bundle.secrets.get((space, name))
+    if secret is None:
+        raise ConfigError(
+            "SecretNotFound",
+            f"Secret {name} with {purpose} does not exist in namespace {space}; create it.",
+        )
+    return secret
+
+
+def _credentials(secret: Texts, space: str, name: str) -> dict[str, str]:
+    given = {key: text for key, text in secret.items() if text.strip()}
+    for keys in CREDENTIALS:
+        if all(key in given for key in keys):
+            return {key: given[key] for key in keys}
+    # The way that lacks the least is the one that was meant.
+    missing = min(([key for key in keys if key not in given] for keys in CREDENTIALS), key=len)
+    ways = "; or ".join(", ".join(keys) for keys in CREDENTIALS)
+    raise ConfigError(
+        "SecretKeyMissing",
+        f"Secret {name} in namespace {space} has no key {' and no key '.join(missing)}, or it is"
+        f" empty; to sign in to Salesforce it must hold {ways}.",
+    )
+
+
+def _ca_bundle(sync: MetronomeSync, bundle: Referable) -> str | None:
+    ref = sync.spec.salesforce.ca_bundle_config_map_ref
+    if ref is None:
+        return None
+    space = sync.metadata.namespace
+    config_map = bundle.config_maps.get((space, ref.name))
+    if config_map is None:
+        raise ConfigError(
+            "ConfigMapNotFound",
+            f"ConfigMap {ref.name} with the certificate authorities does not exist in namespace"
+            f" {space}; create it.",
+        )
+    text = config_map.get(ref.key, "")
+    if not text.strip():
+        raise ConfigError(
+            "ConfigMapKeyMissing",
+            f"ConfigMap {ref.name} in namespace {space} has no key {ref.key}, or it is empty; put"
+            " the certificate authorities (PEM) there.",
+        )
+    return text
+
+
+def secret_texts(document: Mapping[str, Any]) -> dict[str, str]:
+    """The content of a Secret, as a file or the API has it (`stringData` wins over `data`).
+
+    Line breaks at the end of values are taken off: they come from `echo` and editors. Keys whose
+    value is not base64 of UTF-8 text are left out, so that using one is reported as missing.
+    """
+    texts = {}
+    for key, value in (document.get("data") or {}).items():
+        text = decoded(value)
+        if text is not None:
+            texts[key] = text
+    texts.update(document.get("stringData") or {})
+    return {key: text.rstrip("\r\n") for key, text in texts.items()}
+
+
+def config_map_texts(document: Mapping[str, Any]) -> dict[str, str]:
+    """The text content of a ConfigMap, as a file or the API has it."""
+    return dict(document.get("data") or {})
+
+
+def decoded(value: object) -> str | None:
+    """The text in a value of a Secret's `data`; None when it is not base64 of UTF-8 text."""
+    try:
+        # Kubernetes lets base64 be wrapped into lines.
+        plain = re.sub(r"[\r\n]", "", str(value))
+        return base64.b64decode(plain, validate=True).decode()
+    except (binascii.Error, ValueError):
+        return None

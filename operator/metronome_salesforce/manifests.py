@@ -5,19 +5,18 @@ Scalars are read as kubectl reads them: dates stay text, and keys are text. No m
 value, because any value may be a secret, if only one in the wrong place.
 """
 
-import base64
-import binascii
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol, TextIO
+from typing import Any, Final, TextIO
 
 import yaml
 from pydantic import ValidationError
 
 from metronome_salesforce.errors import ConfigError
+from metronome_salesforce.inputs import Name, Texts, config_map_texts, decoded, secret_texts
 from metronome_salesforce.spec import (
     API_VERSION,
     GROUP,
@@ -27,11 +26,6 @@ from metronome_salesforce.spec import (
     problems,
 )
 
-Name = tuple[str, str]
-"""Namespace and name."""
-Texts = Mapping[str, str]
-"""The decoded content of a Secret or ConfigMap by key."""
-
 _SUFFIXES: Final = (".yaml", ".yml", ".json")
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DEEPEST: Final = 50
@@ -39,13 +33,6 @@ _MODELS: Final[Mapping[str, type[MetronomeSync] | type[CustomerLink]]] = {
     "MetronomeSync": MetronomeSync,
     "CustomerLink": CustomerLink,
 }
-
-CREDENTIALS: Final = (
-    ("clientId", "clientSecret"),
-    ("clientId", "username", "privateKey"),
-    ("username", "password", "securityToken"),
-)
-"""The keys that sign in to Salesforce together: client credentials, JWT bearer, password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,31 +73,6 @@ class Bundle:
     notes: tuple[str, ...] = ()
 
 
-class Referable(Protocol):
-    """What a MetronomeSync can refer to; a `Bundle` is one."""
-
-    @property
-    def secrets(self) -> Mapping[Name, Texts]:
-        """Decoded Secrets (see `secret_texts`)."""
-
-    @property
-    def config_maps(self) -> Mapping[Name, Texts]:
-        """ConfigMaps (see `config_map_texts`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class SyncInputs:
-    """A MetronomeSync with all that it refers to. Secret values stay out of its repr.
-
-    `credentials` has the keys of one entry of `CREDENTIALS`, and no others; `ca_bundle` is PEM.
-    """
-
-    sync: MetronomeSync
-    api_key: str = field(repr=False)
-    credentials: dict[str, str] = field(repr=False)
-    ca_bundle: str | None = field(repr=False)
-
-
 def load(paths: Iterable[str], *, stdin: TextIO | None = None) -> Bundle:
     """Read manifests from files, folders (their YAML and JSON files) and `-` (standard input).
 
@@ -129,110 +91,6 @@ def load(paths: Iterable[str], *, stdin: TextIO | None = None) -> Bundle:
         reading.config_maps,
         tuple(reading.notes),
     )
-
-
-def resolve(sync: MetronomeSync, bundle: Referable) -> SyncInputs:
-    """Look up what `sync` refers to, in its own namespace only.
-
-    Raises ConfigError with reason `SecretNotFound`, `SecretKeyMissing`, `SecretKeyInvalid`,
-    `ConfigMapNotFound` or `ConfigMapKeyMissing`, naming object, key and namespace.
-    """
-    space = sync.metadata.namespace
-    ref = sync.spec.metronome.api_key_secret_ref
-    secret = _secret(bundle, space, ref.name, "Metronome's API key")
-    api_key = secret.get(ref.key, "").strip()
-    if not api_key:
-        raise ConfigError(
-            "SecretKeyMissing",
-            f"Secret {ref.name} in namespace {space} has no key {ref.key}, or it is empty; put"
-            " Metronome's API key there.",
-        )
-    # It goes into a header of each request, which holds nothing else.
-    if not re.fullmatch(r"[!-~]+", api_key):
-        raise ConfigError(
-            "SecretKeyInvalid",
-            f"Key {ref.key} of Secret {ref.name} in namespace {space} is not an API key: it has"
-            " spaces, line breaks or other characters that API keys do not have.",
-        )
-    name = sync.spec.salesforce.credentials_secret_ref.name
-    secret = _secret(bundle, space, name, "the sign-in to Salesforce")
-    return SyncInputs(sync, api_key, _credentials(secret, space, name), _ca_bundle(sync, bundle))
-
-
-def _secret(bundle: Referable, space: str, name: str, purpose: str) -> Texts:
-    secret = bundle.secrets.get((space, name))
-    if secret is None:
-        raise ConfigError(
-            "SecretNotFound",
-            f"Secret {name} with {purpose} does not exist in namespace {space}; create it.",
-        )
-    return secret
-
-
-def _credentials(secret: Texts, space: str, name: str) -> dict[str, str]:
-    given = {key: text for key, text in secret.items() if text.strip()}
-    for keys in CREDENTIALS:
-        if all(key in given for key in keys):
-            return {key: given[key] for key in keys}
-    # The way that lacks the least is the one that was meant.
-    missing = min(([key for key in keys if key not in given] for keys in CREDENTIALS), key=len)
-    ways = "; or ".join(", ".join(keys) for keys in CREDENTIALS)
-    raise ConfigError(
-        "SecretKeyMissing",
-        f"Secret {name} in namespace {space} has no key {' and no key '.join(missing)}, or it is"
-        f" empty; to sign in to Salesforce it must hold {ways}.",
-    )
-
-
-def _ca_bundle(sync: MetronomeSync, bundle: Referable) -> str | None:
-    ref = sync.spec.salesforce.ca_bundle_config_map_ref
-    if ref is None:
-        return None
-    space = sync.metadata.namespace
-    config_map = bundle.config_maps.get((space, ref.name))
-    if config_map is None:
-        raise ConfigError(
-            "ConfigMapNotFound",
-            f"ConfigMap {ref.name} with the certificate authorities does not exist in namespace"
-            f" {space}; create it.",
-        )
-    text = config_map.get(ref.key, "")
-    if not text.strip():
-        raise ConfigError(
-            "ConfigMapKeyMissing",
-            f"ConfigMap {ref.name} in namespace {space} has no key {ref.key}, or it is empty; put"
-            " the certificate authorities (PEM) there.",
-        )
-    return text
-
-
-def secret_texts(document: Mapping[str, Any]) -> dict[str, str]:
-    """The content of a Secret, as a file or the API has it (`stringData` wins over `data`).
-
-    Line breaks at the end of values are taken off: they come from `echo` and editors. Keys whose
-    value is not base64 of UTF-8 text are left out, so that using one is reported as missing.
-    """
-    texts = {}
-    for key, value in (document.get("data") or {}).items():
-        text = _decoded(value)
-        if text is not None:
-            texts[key] = text
-    texts.update(document.get("stringData") or {})
-    return {key: text.rstrip("\r\n") for key, text in texts.items()}
-
-
-def config_map_texts(document: Mapping[str, Any]) -> dict[str, str]:
-    """The text content of a ConfigMap, as a file or the API has it."""
-    return dict(document.get("data") or {})
-
-
-def _decoded(value: object) -> str | None:
-    try:
-        # Kubernetes lets base64 be wrapped into lines.
-        plain = re.sub(r"[\r\n]", "", str(value))
-        return base64.b64decode(plain, validate=True).decode()
-    except (binascii.Error, ValueError):
-        return None
 
 
 class _Unreadable(Exception):  # noqa: N818 -- never leaves this module
@@ -394,7 +252,7 @@ class _Reading:
             path = (part, key)
             if not isinstance(value, str):
                 self._field(node, FieldProblem(path, "must be text (a number goes in quotes)"))
-            elif encoded and _decoded(value) is None:
+            elif encoded and decoded(value) is None:
                 self._field(
                     node,
                     FieldProblem(path, "must be text in base64; use stringData for plain text"),

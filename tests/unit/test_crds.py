@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from metronome_salesforce.errors import ConfigError
+from metronome_salesforce.fieldtypes import parse_duration
 from metronome_salesforce.objects import OBJECTS
 from metronome_salesforce.report import CycleReport, Outcome, Rejected, Retry, Trigger
 from metronome_salesforce.sandbox.kubernetes.exceptions import ApiError
@@ -28,7 +29,6 @@ from metronome_salesforce.spec import (
     NEEDS,
     CustomerLinkSpec,
     MetronomeSyncSpec,
-    parse_duration,
     parse_link,
     parse_sync,
 )

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from metronome_salesforce.errors import ConfigError
+from metronome_salesforce.fieldtypes import parse_duration
 from metronome_salesforce.spec import (
     FieldProblem,
     MetronomeSync,
-    parse_duration,
     parse_link,
     parse_sync,
     problems,
