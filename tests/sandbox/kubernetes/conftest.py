@@ -72,7 +72,7 @@ spec:
                 - {rule: self == oldSelf, message: fixed is immutable}
             x-kubernetes-validations:
             - rule: "!has(self.lookback) || self.lookback <= duration('2400h')"
-              messageExpression: "'at most 100 days, not ' + string(self.lookback)"
+              messageExpression: "'at most 100 days'"
             - rule: "!has(self.parts) || self.parts.all(part, part.startsWith('p'))"
               message: parts start with p
               fieldPath: .parts

@@ -8,10 +8,9 @@ import binascii
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 from metronome_salesforce.sandbox.kubernetes import definitions, shapes
-from metronome_salesforce.sandbox.kubernetes.exceptions import FieldError, Json
+from metronome_salesforce.sandbox.kubernetes.exceptions import DecodingError, FieldError, Json
 from metronome_salesforce.sandbox.kubernetes.kinds import AGE, Column, Resource
 
 PERMANENT_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
@@ -24,12 +23,7 @@ def _prepare_secret(item: Json, old: Json | None) -> list[FieldError]:
     data = dict(item.get("data") or {})
     for key, text in (item.pop("stringData", None) or {}).items():
         data[key] = base64.b64encode(str(text).encode()).decode()
-    size = 0
-    for key, text in data.items():
-        try:
-            size += len(base64.b64decode(text or "", validate=True))
-        except (binascii.Error, ValueError, TypeError):
-            errors.append(_not_base64(key, text))
+    size = sum(len(base64.b64decode(text or "")) for text in data.values())
     if size > _SECRET_BYTES:
         detail = f"may not be more than {_SECRET_BYTES} bytes"
         errors.append(FieldError("FieldValueTooLong", "data", detail))
@@ -44,8 +38,13 @@ def _prepare_secret(item: Json, old: Json | None) -> list[FieldError]:
     return errors + _immutable(item, old)
 
 
-def _not_base64(key: str, text: Any) -> FieldError:
-    return FieldError("FieldValueInvalid", f"data[{key}]", "illegal base64 data", text)
+def require_base64(item: Json) -> None:
+    """Raise DecodingError if a value in a Secret's `data` is not base64."""
+    for text in (item.get("data") or {}).values():
+        try:
+            base64.b64decode(text or "", validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise DecodingError("illegal base64 data") from error
 
 
 def _prepare_config_map(item: Json, old: Json | None) -> list[FieldError]:

@@ -113,13 +113,12 @@ def _version_errors(version: Json, path: str, *, single: bool) -> list[FieldErro
     root = (version.get("schema") or {}).get("openAPIV3Schema")
     where = "spec.validation" if single else f"{path}.schema"
     if not isinstance(root, dict):
-        errors.append(
-            FieldError("FieldValueRequired", f"{where}.openAPIV3Schema", "schemas are required")
-        )
+        errors.append(FieldError("FieldValueRequired", f"{path}.schema.openAPIV3Schema"))
     else:
         errors += structural.errors(root, f"{where}.openAPIV3Schema")
     for index, column in enumerate(version.get("additionalPrinterColumns") or []):
-        errors += _column_errors(column, f"{path}.additionalPrinterColumns[{index}]")
+        at = "spec" if single else path
+        errors += _column_errors(column, f"{at}.additionalPrinterColumns[{index}]")
     return errors
 
 
@@ -132,13 +131,13 @@ def _column_errors(column: Json, path: str) -> list[FieldError]:
     if errors:
         return errors
     if column["type"] not in _COLUMN_TYPES:
-        detail = "must be one of integer,number,string,boolean,date"
+        detail = "must be one of boolean,date,integer,number,string"
         errors.append(FieldError("FieldValueInvalid", f"{path}.type", detail, column["type"]))
     try:
         jsonpath.compiled(column["jsonPath"])
     except ValueError as error:
         errors.append(
-            FieldError("FieldValueInvalid", f"{path}.jsonPath", str(error), column["jsonPath"])
+            FieldError("FieldValueInvalid", f"{path}.JSONPath", str(error), column["jsonPath"])
         )
     return errors
 

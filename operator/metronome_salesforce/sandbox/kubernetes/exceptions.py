@@ -24,6 +24,9 @@ _SENTENCES = {
 _WITHOUT_VALUE = {"FieldValueRequired", "FieldValueForbidden", "FieldValueTooLong"}
 
 
+OMITTED = object()  # the value of a field error that shows none, as those of CEL rules on objects
+
+
 def shown(value: Any) -> str:
     """A value as the server quotes it: JSON, with compact separators."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
@@ -42,7 +45,7 @@ class FieldError:
     def message(self) -> str:
         """The sentence without the path, as `details.causes[].message` has it."""
         parts = [_SENTENCES[self.reason]]
-        if self.reason not in _WITHOUT_VALUE:
+        if self.reason not in _WITHOUT_VALUE and self.value is not OMITTED:
             parts.append(shown(self.value))
         if self.detail:
             parts.append(self.detail)
@@ -72,9 +75,10 @@ class ApiError(Exception):
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
             "code": self.code,
         }
+        if self.reason:
+            body["reason"] = self.reason
         if self.details:
             body["details"] = self.details
         return body
@@ -88,6 +92,13 @@ def _details(group: str, plural: str, name: str) -> Json:
 def qualified(group: str, plural: str) -> str:
     """`widgets.example.com`, or `secrets` for the core group."""
     return f"{plural}.{group}" if group else plural
+
+
+class DecodingError(ApiError):
+    """400: the document is not of the kind's shape; in a patch the server makes a 422 of it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(400, "BadRequest", message)
 
 
 def bad_request(message: str) -> ApiError:
@@ -152,13 +163,13 @@ def too_large(limit: int) -> ApiError:
 
 
 def unsupported_media(given: str, allowed: Iterable[str]) -> ApiError:
-    """415 for a patch or body of a type that the resource does not take."""
+    """415 for a body of a type that the resource does not take; `given` is told if not empty."""
     accepted = ", ".join(allowed)
     return ApiError(
         415,
         "UnsupportedMediaType",
-        f"the body of the request was in an unknown format - {given}: accepted media types "
-        f"include: {accepted}",
+        "the body of the request was in an unknown format - "
+        f"{given + ': ' if given else ''}accepted media types include: {accepted}",
     )
 
 

@@ -15,7 +15,7 @@ _DATE_TIME = re.compile(
     r"^(\d{4}-\d{2}-\d{2})t([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?(z|[+-]\d{2}:\d{2})$"
 )
 _GO_DURATION = re.compile(r"^[+-]?((\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h))+$")
-_WORD_DURATION = re.compile(r"^\s*(\d+)\s*([A-Za-zµ]+)\s*$")
+_WORDS = re.compile(r"(\d+)\s*([A-Za-zµ]+)")
 _PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _URI = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:[^\s\x00-\x1f\x7f]*$")
 _HOST = re.compile(
@@ -25,27 +25,40 @@ _EMAIL = re.compile(r"^[^@\s<>]+@[^@\s<>.]+(\.[^@\s<>.]+)*$")
 _UUID = re.compile(r"^[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$", re.IGNORECASE)
 _MAC = re.compile(r"^([0-9a-f]{2}[:-]){5}[0-9a-f]{2}$", re.IGNORECASE)
 
-_SECONDS = {
+_SECONDS: dict[str, float] = {
     "ns": 1e-9, "nano": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "micro": 1e-6,
-    "ms": 1e-3, "milli": 1e-3, "s": 1, "sec": 1, "secs": 1, "second": 1, "seconds": 1,
-    "m": 60, "min": 60, "mins": 60, "minute": 60, "minutes": 60,
-    "h": 3600, "hr": 3600, "hour": 3600, "hours": 3600,
-    "d": 86400, "day": 86400, "days": 86400,
-    "w": 604800, "wk": 604800, "week": 604800, "weeks": 604800,
+    "ms": 1e-3, "milli": 1e-3, "s": 1, "sec": 1, "m": 60, "min": 60,
+    "h": 3600, "hr": 3600, "hour": 3600, "d": 86400, "day": 86400,
+    "w": 604800, "wk": 604800, "week": 604800,
 }  # fmt: skip
 
 
 def duration(text: str) -> timedelta:
-    """A Go duration (`1h30m`) or one number with a unit up to weeks (`34d`); else ValueError."""
+    """A Go duration (`1h30m`), or numbers with units up to weeks (`34d`, `1d12h`); else ValueError.
+
+    The server looks for these numbers anywhere in the text, so odd characters between them pass.
+    """
+    if text in ("0", "+0", "-0"):
+        return timedelta()
     if _GO_DURATION.match(text):
         total = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
         return timedelta(seconds=-total if text.startswith("-") else total)
-    found = _WORD_DURATION.match(text)
-    if text in ("0", "+0", "-0"):
-        return timedelta()
-    if not found or found[2].lower() not in _SECONDS:
+    parts = [
+        int(number) * seconds
+        for number, unit in _WORDS.findall(text)
+        if (seconds := _seconds(unit.lower())) is not None
+    ]
+    if not parts:
         raise ValueError(text)
-    return timedelta(seconds=int(found[1]) * _SECONDS[found[2].lower()])
+    return timedelta(seconds=sum(parts))
+
+
+def _seconds(unit: str) -> float | None:
+    long = ("nano", "micro", "milli", "sec", "min", "hour", "day", "week")
+    for name in long:
+        if unit.startswith(name):
+            return _SECONDS[name]
+    return _SECONDS.get(unit)
 
 
 def _is_date(text: str) -> bool:

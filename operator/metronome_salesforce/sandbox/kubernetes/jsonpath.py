@@ -119,7 +119,7 @@ def compiled(path: str) -> Callable[[Any], list[Any]]:
     """A function that finds all values under a path; raises ValueError for a bad path."""
     inner = path[1:-1] if path.startswith("{") and path.endswith("}") else path
     if not inner.startswith((".", "[")):
-        raise ValueError(f"is not a valid JSONPath: {path} must start with a dot")
+        raise ValueError("must be a simple json path starting with .")
     steps = _steps(inner) if inner != "." else []
     return lambda item: _run(steps, item)
 

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from metronome_salesforce.sandbox.kubernetes.exceptions import (
+    DecodingError,
     FieldError,
     Json,
-    bad_request,
 )
 
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -87,7 +87,7 @@ def normalized(given: Any, unknown: list[str]) -> Json:
     if given is None:
         return {}
     if not isinstance(given, dict):
-        raise bad_request("json: cannot unmarshal metadata into Go value of type v1.ObjectMeta")
+        raise DecodingError("json: cannot unmarshal metadata into Go value of type v1.ObjectMeta")
     result: Json = {}
     for key, value in given.items():
         if key not in _KNOWN:
@@ -120,7 +120,7 @@ def _require_strings(meta: Json, key: str) -> None:
 
 def _wrong_type(value: Any, key: str, wanted: str) -> Exception:
     names = {bool: "bool", int: "number", float: "number", str: "string", list: "array"}
-    return bad_request(
+    return DecodingError(
         f"json: cannot unmarshal {names.get(type(value), 'object')} into Go struct field "
         f"ObjectMeta.metadata.{key} of type {wanted}"
     )

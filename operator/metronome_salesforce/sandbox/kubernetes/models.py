@@ -125,7 +125,7 @@ class Store:
         """Store a new object. Raises ApiError 400, 403, 404, 409 or 422."""
         options = options or Options()
         with self.lock:
-            item = decoding.decoded(resource, namespace, document, options)
+            item = self._decoded(resource, namespace, document, options)
             meta = item["metadata"]
             self._require_namespace(resource, namespace, meta.get("name", ""))
             if not meta.get("name") and meta.get("generateName"):
@@ -133,7 +133,7 @@ class Store:
             if meta.pop("resourceVersion", None):
                 raise exceptions.ApiError(
                     500,
-                    "InternalError",
+                    "",
                     "resourceVersion should not be set on objects to be created",
                 )
             metadata.keep_server_fields(meta, {})
@@ -163,7 +163,7 @@ class Store:
         options = options or Options()
         with self.lock:
             old = self._stored(resource, namespace, name)
-            item = decoding.decoded(resource, namespace, document, options)
+            item = self._decoded(resource, namespace, document, options)
             if not item["metadata"].get("resourceVersion") and not resource.unconditional_update:
                 error = FieldError(
                     "FieldValueInvalid",
@@ -171,7 +171,7 @@ class Store:
                     "must be specified for an update",
                     0,
                 )
-                raise exceptions.invalid(resource.group, resource.kind, name, [error])
+                raise exceptions.invalid(resource.group, resource.plural, name, [error])
             return self._replace(resource, old, item, options, subresource)
 
     def patch(
@@ -189,16 +189,21 @@ class Store:
         options = options or Options()
         if content_type == patches.STRATEGIC and resource.custom:
             allowed = (patches.JSON, patches.MERGE, patches.APPLY)
-            raise exceptions.unsupported_media(content_type, allowed)
+            raise exceptions.unsupported_media("", allowed)
         with self.lock:
             present = (namespace or "", name) in self._objects[resource.storage]
             if content_type == patches.APPLY and not present and not subresource:
-                meta = {**(patch.get("metadata") or {}), "name": name}
-                return self.create(resource, namespace, {**patch, "metadata": meta}, options), True
+                named = patches.apply(content_type, {"metadata": {"name": name}}, patch)
+                return self.create(resource, namespace, named, options), True
             old = self._stored(resource, namespace, name)
             shown = self.shown(resource, old)
             patched = patches.apply(content_type, shown, patch)
-            item = decoding.decoded(resource, namespace, patched, options, prefix=False)
+            try:
+                item = decoding.decoded(resource, namespace, patched, options)
+            except exceptions.DecodingError as error:
+                text = exceptions.shown(patched)
+                wrong = FieldError("FieldValueInvalid", "patch", error.message, text)
+                raise exceptions.invalid("", "", "", [wrong]) from error
             return self._replace(resource, old, item, options, subresource), False
 
     def delete(
@@ -218,16 +223,16 @@ class Store:
         with self.lock:
             old = self._stored(resource, namespace, name)
             meta = old["metadata"]
-            for label, demanded, actual in (
-                ("UID", wanted.uid, meta["uid"]),
-                ("ResourceVersion", wanted.resource_version, meta["resourceVersion"]),
+            for label, demanded, actual, happened in (
+                ("UID", wanted.uid, meta["uid"], "deleted and then recreated"),
+                ("ResourceVersion", wanted.resource_version, meta["resourceVersion"], "modified"),
             ):
                 if demanded and demanded != actual:
                     why = (
-                        f"Precondition failed: {label} in precondition: {demanded}, "
-                        f"{label} in object meta: {actual}"
+                        f"the {label} in the precondition ({demanded}) does not match the {label} "
+                        f"in record ({actual}). The object might have been {happened}"
                     )
-                    raise exceptions.conflict(resource.group, resource.plural, name, why)
+                    raise exceptions.conflict(resource.group, resource.kind, name, why)
             if resource.storage == _NAMESPACES and name in builtins.PERMANENT_NAMESPACES:
                 raise exceptions.forbidden(
                     resource.group, resource.plural, name, "this namespace may not be deleted"
@@ -247,6 +252,17 @@ class Store:
             if not options.dry_run:
                 self._delete_held(resource, marked)
             return shown, (namespace or "", name) not in self._objects[resource.storage]
+
+    def _decoded(
+        self, resource: Resource, namespace: str | None, document: Any, options: Options
+    ) -> Json:
+        try:
+            return decoding.decoded(resource, namespace, document, options)
+        except exceptions.DecodingError as error:
+            raise exceptions.DecodingError(
+                f'{resource.kind} in version "{resource.version}" cannot be handled as a '
+                f"{resource.kind}: {error.message}"
+            ) from error
 
     def _require_namespace(self, resource: Resource, namespace: str | None, name: str) -> None:
         if not resource.namespaced:
@@ -301,10 +317,8 @@ class Store:
             raise exceptions.conflict(resource.group, resource.plural, old["name"])
         uid = meta.get("uid")
         if uid and uid != old["uid"]:
-            why = (
-                f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old['uid']}"
-            )
-            raise exceptions.conflict(resource.group, resource.plural, old["name"], why)
+            error = FieldError("FieldValueInvalid", "metadata.uid", "field is immutable", uid)
+            raise exceptions.invalid(resource.group, resource.kind, old["name"], [error])
 
     def _check_finalizers(self, resource: Resource, old: Json, meta: Json) -> None:
         if "deletionTimestamp" not in old:
@@ -330,7 +344,7 @@ class Store:
         if resource.prepare is not None:
             errors += resource.prepare(item, old)
         if resource.schema is not None:
-            errors += schema.errors_root(resource.schema, item, old)
+            errors = schema.errors_root(resource.schema, item, old, errors)
         if errors:
             name = meta.get("name", "")
             raise exceptions.invalid(resource.group, resource.kind, name, errors)

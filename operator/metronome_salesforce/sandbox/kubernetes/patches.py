@@ -20,6 +20,7 @@ MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 APPLY = "application/apply-patch+yaml"
 
+_UNREADABLE = "error decoding patch: json: cannot unmarshal "
 _UNION_LISTS = {"finalizers"}
 
 
@@ -66,15 +67,21 @@ def strategic(target: Any, patch: Any) -> Any:
 
 def _operated(target: Json, operations: Any) -> Any:
     if not isinstance(operations, list):
-        raise bad_request("json: cannot unmarshal object into Go value of type jsonpatch.Patch")
+        kind = _go_name(operations)
+        raise bad_request(_UNREADABLE + f"{kind} into Go value of type []handlers.jsonPatchOp")
+    for operation in operations:
+        if not isinstance(operation, dict):
+            kind = _go_name(operation)
+            raise bad_request(_UNREADABLE + f"{kind} into Go value of type handlers.jsonPatchOp")
     try:
-        patch = jsonpatch.JsonPatch(operations)
-    except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError) as error:
-        raise bad_request(f"error decoding patch: {error}") from error
-    try:
-        return patch.apply(copy.deepcopy(target))
+        return jsonpatch.JsonPatch(operations).apply(copy.deepcopy(target))
     except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError) as error:
         raise unprocessable_patch() from error
+
+
+def _go_name(value: Any) -> str:
+    names = {bool: "bool", int: "number", float: "number", str: "string", list: "array"}
+    return names.get(type(value), "object")
 
 
 def apply(content_type: str, target: Json, patch: Any) -> Json:
@@ -82,7 +89,8 @@ def apply(content_type: str, target: Json, patch: Any) -> Json:
     if content_type == JSON:
         result = _operated(target, patch)
     elif not isinstance(patch, dict):
-        raise bad_request("error decoding patch: json: cannot unmarshal into an object")
+        kind = _go_name(patch)
+        raise bad_request(_UNREADABLE + f"{kind} into Go value of type map[string]interface {{}}")
     elif content_type == STRATEGIC:
         result = strategic(target, patch)
     else:

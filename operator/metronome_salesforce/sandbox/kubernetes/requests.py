@@ -17,7 +17,7 @@ from metronome_salesforce.sandbox.kubernetes import (
     urls,
 )
 from metronome_salesforce.sandbox.kubernetes.decoding import Options
-from metronome_salesforce.sandbox.kubernetes.exceptions import Json
+from metronome_salesforce.sandbox.kubernetes.exceptions import FieldError, Json
 from metronome_salesforce.sandbox.kubernetes.faults import Call
 from metronome_salesforce.sandbox.kubernetes.kinds import Resource
 
@@ -58,20 +58,21 @@ def number(text: str, name: str) -> int:
 def options_of(request: web.Request) -> Options:
     """The options of a write; raises ApiError 422."""
     dry_run = request.query.getall("dryRun", [])
-    if any(value != "All" for value in dry_run):
-        raise exceptions.ApiError(
-            422,
-            "Invalid",
-            f' "" is invalid: dryRun: Unsupported value: ["{dry_run[0]}"]: supported values: "All"',
-        )
     validation = request.query.get("fieldValidation", "Warn") or "Warn"
+    errors: list[FieldError] = []
+    if any(value != "All" for value in dry_run):
+        detail = 'supported values: "All"'
+        errors.append(FieldError("FieldValueNotSupported", "dryRun", detail, dry_run))
     if validation not in ("Strict", "Warn", "Ignore"):
-        raise exceptions.ApiError(
-            422,
-            "Invalid",
-            f' "" is invalid: fieldValidation: Unsupported value: "{validation}": supported '
-            'values: "", "Ignore", "Strict", "Warn"',
-        )
+        detail = 'supported values: "", "Ignore", "Strict", "Warn"'
+        errors.append(FieldError("FieldValueNotSupported", "fieldValidation", detail, validation))
+    if request.content_type == patches.APPLY and not request.query.get("fieldManager"):
+        detail = "is required for apply patch"
+        errors.append(FieldError("FieldValueRequired", "fieldManager", detail))
+    if errors:
+        kinds = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions"}
+        kind = kinds.get(request.method, "DeleteOptions")
+        raise exceptions.invalid("meta.k8s.io", kind, "", errors)
     return Options(dry_run=bool(dry_run), field_validation=validation)
 
 
@@ -88,7 +89,7 @@ def document_of(request: web.Request, body: bytes, verb: str) -> Any:
         # curl and some libraries send no type, or octet-stream, with JSON in it.
         accepted = kind in (*allowed, "application/octet-stream", "text/plain")
     if not accepted:
-        raise exceptions.unsupported_media(kind, allowed)
+        raise exceptions.unsupported_media("" if verb == "patch" else kind, allowed)
     if not body.strip():
         return {}
     try:

@@ -12,7 +12,6 @@ from aiohttp import web
 from metronome_salesforce.sandbox.kubernetes import (
     discovery,
     exceptions,
-    patches,
     requests,
     tables,
     urls,
@@ -264,13 +263,6 @@ class Responses:
             )
         else:
             kind = request.content_type
-            if kind == patches.APPLY and not request.query.get("fieldManager"):
-                raise exceptions.ApiError(
-                    422,
-                    "Invalid",
-                    'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is '
-                    "required for apply patch",
-                )
             item, created = self._store.patch(
                 resource,
                 target.namespace,

@@ -21,7 +21,7 @@ from celpy import celtypes
 from celpy.evaluation import CELEvalError
 
 from metronome_salesforce.sandbox.kubernetes import formats, patterns
-from metronome_salesforce.sandbox.kubernetes.exceptions import FieldError, Json
+from metronome_salesforce.sandbox.kubernetes.exceptions import OMITTED, FieldError, Json
 from metronome_salesforce.sandbox.kubernetes.kinds import same
 
 KEY = "x-kubernetes-validations"
@@ -235,7 +235,7 @@ def _violations(schema: Json, entry: Json, new: Any, old: Any, path: str) -> lis
     names = {"self": bound(schema, new)}
     if old is not None:
         names["oldSelf"] = bound(schema, old)
-    value = "object" if isinstance(new, dict) else "array" if isinstance(new, list) else new
+    value = OMITTED if isinstance(new, dict | list) else new
     where = path + (entry.get("fieldPath") or "") if path else path
     where = (where or (entry.get("fieldPath") or "").lstrip(".")) or "<nil>"
     try:

@@ -6,6 +6,7 @@ Kubernetes 1.30: a value that an update leaves as it was is not checked again.
 """
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 
 from metronome_salesforce.sandbox.kubernetes import formats, patterns, rules
@@ -21,6 +22,7 @@ _ABSENT = object()  # no old value to compare with; None is one
 _TYPE_META = ("apiVersion", "kind", "metadata")
 _BLOCKING = {
     "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid",
+    "FieldValueNotSupported",
 }  # fmt: skip
 
 
@@ -67,7 +69,7 @@ def default_root(root: Json, item: Json) -> None:
 
 
 def default(schema: Json, value: Any) -> None:
-    """Fill in the defaults below `value`, in place; a null counts as absent if not nullable."""
+    """Fill in the defaults below `value`, in place; a null that is not allowed is dropped first."""
     if isinstance(value, list):
         for entry in value:
             default(schema.get("items") or {}, entry)
@@ -76,8 +78,9 @@ def default(schema: Json, value: Any) -> None:
         return
     properties = schema.get("properties") or {}
     for key, inner in properties.items():
-        absent = key not in value or (value[key] is None and not inner.get("nullable"))
-        if "default" in inner and absent:
+        if value.get(key, key) is None and inner.get("type") and not inner.get("nullable"):
+            del value[key]
+        if "default" in inner and key not in value:
             value[key] = copy.deepcopy(inner["default"])
         if key in value:
             default(inner, value[key])
@@ -87,9 +90,11 @@ def default(schema: Json, value: Any) -> None:
             default(others, value[key])
 
 
-def errors_root(root: Json, item: Json, old: Json | None) -> list[FieldError]:
-    """Everything that is wrong with an object; CEL rules run only if the rest lets them."""
-    errors: list[FieldError] = []
+def errors_root(
+    root: Json, item: Json, old: Json | None, found: Iterable[FieldError] = ()
+) -> list[FieldError]:
+    """Everything wrong with an object, after what was `found`; CEL rules run if that lets them."""
+    errors: list[FieldError] = list(found)
     own = {**root, "properties": {**(root.get("properties") or {})}}
     for key in _TYPE_META:
         own["properties"].pop(key, None)
@@ -182,6 +187,11 @@ def _invalid(path: str, value: Any, what: str) -> FieldError:
     return FieldError("FieldValueInvalid", path, f"{path} in body {what}", value)
 
 
+def _malformed(schema: Json, value: Any, path: str) -> FieldError:
+    detail = f"{path} in body must be of type {schema['format']}: {shown(value)}"
+    return FieldError("FieldValueTypeInvalid", path, detail, value)
+
+
 def _validate_string(schema: Json, value: str, path: str, errors: list[FieldError]) -> None:
     longest, shortest = schema.get("maxLength"), schema.get("minLength")
     if longest is not None and len(value) > longest:
@@ -193,7 +203,7 @@ def _validate_string(schema: Json, value: str, path: str, errors: list[FieldErro
     if pattern and not patterns.found(pattern, value):
         errors.append(_invalid(path, value, f"should match '{pattern}'"))
     if not formats.accepts(schema.get("format", ""), value):
-        errors.append(_invalid(path, value, f"must be of type {schema['format']}: {shown(value)}"))
+        errors.append(_malformed(schema, value, path))
 
 
 def _validate_number(schema: Json, value: float, path: str, errors: list[FieldError]) -> None:
@@ -209,7 +219,7 @@ def _validate_number(schema: Json, value: float, path: str, errors: list[FieldEr
     if step and value % step:
         errors.append(_invalid(path, value, f"should be a multiple of {step}"))
     if not formats.accepts(schema.get("format", ""), value):
-        errors.append(_invalid(path, value, f"must be of type {schema['format']}: {shown(value)}"))
+        errors.append(_malformed(schema, value, path))
 
 
 def _validate_list(
@@ -234,7 +244,7 @@ def _validate_list(
         identity = entry
         if keys and isinstance(entry, dict):
             identity = {key: entry[key] for key in keys if key in entry}
-        if identity in seen:
+        if sum(1 for other in seen if same(other, identity)) == 1:  # told once for each value
             errors.append(FieldError("FieldValueDuplicate", f"{path}[{index}]", "", identity))
         seen.append(identity)
 

@@ -55,7 +55,7 @@ def _field_term(resource: Resource, term: str) -> Predicate:
     key, value, differs = found["key"], found["value"], found["op"] == "!="
     known = ("metadata.name", "metadata.namespace", *resource.selectable_fields)
     if key not in (*known, *_FIELDS.get(resource.storage, ())):
-        raise bad_request(f'"{key}" is not a known field selector: only {_quoted(known)}')
+        raise bad_request(f"field label not supported: {key}")
     return lambda item: ((_text(select(item, key))) == value) is not differs
 
 
@@ -63,10 +63,6 @@ def _text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return "" if value is None else str(value)
-
-
-def _quoted(names: tuple[str, ...]) -> str:
-    return ", ".join(f'"{name}"' for name in names)
 
 
 def predicate(resource: Resource, labels: str = "", fields: str = "") -> Predicate:

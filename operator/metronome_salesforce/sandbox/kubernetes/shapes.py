@@ -30,9 +30,10 @@ def _map(values: Json) -> Json:
 
 
 def _schema_node() -> Json:
-    """JSONSchemaProps, which contains itself; open, as `structural.py` names unknown keywords."""
-    node: Json = {"type": "object", "nullable": True, **_ANY}
+    """JSONSchemaProps, which contains itself."""
+    node: Json = {"type": "object", "nullable": True}
     many, named = _list(node), _map(node)
+    either: Json = {"nullable": True}  # a boolean or a schema: of any type, but with these fields
     rule = _struct(
         rule=_TEXT, message=_TEXT, messageExpression=_TEXT, reason=_TEXT, fieldPath=_TEXT,
         optionalOldSelf=_FLAG,
@@ -52,13 +53,14 @@ def _schema_node() -> Json:
         "not": node,
         "items": node,
         "properties": named,
-        "additionalProperties": {**_ANY, "anyOf": [{"type": "boolean"}, node]},
+        "additionalProperties": either,
+        **dict.fromkeys(("default", "example", "externalDocs"), _ANY),
         "required": _list(_TEXT),
         "enum": _list(_ANY),
         "x-kubernetes-list-map-keys": _list(_TEXT),
         "x-kubernetes-validations": _list(rule),
     }
-    node["properties"] = fields
+    node["properties"] = either["properties"] = fields
     return node
 
 

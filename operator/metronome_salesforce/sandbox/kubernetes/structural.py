@@ -3,21 +3,12 @@
 Source: Kubernetes documentation, "Specifying a structural schema".
 """
 
-import difflib
+import copy
 from typing import Any
 
 from metronome_salesforce.sandbox.kubernetes import compilation, patterns, rules, schema
 from metronome_salesforce.sandbox.kubernetes.exceptions import FieldError, Json
 
-_KEYWORDS = {
-    "description", "type", "format", "title", "default", "example", "externalDocs", "nullable",
-    "maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum", "multipleOf",
-    "maxLength", "minLength", "pattern", "enum", "maxItems", "minItems", "uniqueItems", "items",
-    "maxProperties", "minProperties", "required", "properties", "additionalProperties",
-    "allOf", "anyOf", "oneOf", "not",
-    schema.PRESERVE, schema.INT_OR_STRING, schema.EMBEDDED, schema.LIST_TYPE, schema.LIST_KEYS,
-    "x-kubernetes-map-type", rules.KEY,
-}  # fmt: skip
 _NOT_IN_JUNCTORS = (
     "description", "type", "default", "additionalProperties", "nullable", schema.PRESERVE,
     schema.INT_OR_STRING, schema.EMBEDDED, schema.LIST_TYPE, schema.LIST_KEYS,
@@ -76,11 +67,12 @@ def _forbid(found: list[FieldError], path: str, why: str) -> None:
 
 
 def _keywords(node: Json, path: str, found: list[FieldError]) -> None:
-    for key in node:
-        if key not in _KEYWORDS:
-            near = difflib.get_close_matches(key, _KEYWORDS, 1)
-            hint = f"unknown keyword, perhaps {near[0]}" if near else "unknown keyword"
-            _forbid(found, f"{path}.{key}", hint)
+    others = node.get("additionalProperties")
+    if others is not None and not isinstance(others, bool | dict):
+        where = f"{path}.additionalProperties"
+        found.append(
+            FieldError("FieldValueInvalid", where, "must be a boolean or a schema", others)
+        )
     if node.get("uniqueItems"):
         _forbid(found, f"{path}.uniqueItems", "uniqueItems cannot be set to true since the runtime "
                 "complexity becomes quadratic")  # fmt: skip
@@ -209,7 +201,7 @@ def _default(node: Json, path: str, found: list[FieldError], *, root: bool) -> N
     if root:
         _forbid(found, f"{path}.default", "must not be set at the root")
         return
-    value = {"value": node["default"]}
+    value = {"value": copy.deepcopy(node["default"])}
     around: Json = {"type": "object", "properties": {"value": node}}
     unknown: list[str] = []
     schema.prune_root(around, value, unknown)

@@ -24,6 +24,7 @@ BOOKMARK_SECONDS = 5.0
 _LONGEST_SECONDS = 3600.0
 _TICK_SECONDS = 0.5
 _THAW_SECONDS = 0.05
+_TEARDOWN_SECONDS = 1.0
 _DEFINITIONS = ("apiextensions.k8s.io", "customresourcedefinitions")
 INITIAL_END = "k8s.io/initial-events-end"
 
@@ -174,7 +175,12 @@ class Watches:
                     event = self._bookmark(selection.resource)
                     next_bookmark = clock() + BOOKMARK_SECONDS
             else:
-                if change is None or _ends(change, selection.resource):
+                if change is None:
+                    return
+                if _ends(change, selection.resource):
+                    # The real server tears the storage down a moment later too; a kopf that has
+                    # not yet heard of the deletion would meet a 404 and exit.
+                    await asyncio.sleep(_TEARDOWN_SECONDS)
                     return
                 event = self._event(selection, change)
             if event is None:
