@@ -18,7 +18,7 @@ from metronome_salesforce.cycle import (
 )
 from metronome_salesforce.errors import ProductError
 from metronome_salesforce.hosts import host_rules
-from metronome_salesforce.manifests import SyncInputs
+from metronome_salesforce.inputs import SyncInputs
 from metronome_salesforce.metronome.client import MetronomeClient
 from metronome_salesforce.metronome.source import MetronomeSource, SourceSettings
 from metronome_salesforce.report import CycleReport

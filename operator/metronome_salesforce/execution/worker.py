@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from metronome_salesforce.cycle import CycleStoppedError, Observers, Run
 from metronome_salesforce.execution.running import run_sync
-from metronome_salesforce.manifests import SyncInputs
+from metronome_salesforce.inputs import SyncInputs
 from metronome_salesforce.report import CycleReport, Trigger
 from metronome_salesforce.spec import MetronomeSync
 

@@ -1,0 +1,305 @@
+"""The command line.
+
+Exit codes: 0 done (Succeeded, Planned), 1 Failed or Refused, 2 wrong usage or an invalid manifest,
+3 PartiallyFailed: some rows were rejected.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from metronome_salesforce.cycle import CycleStoppedError, Observers, Run, fail, new_report
+from metronome_salesforce.errors import ConfigError
+from metronome_salesforce.execution.running import run_sync
+from metronome_salesforce.inputs import resolve
+from metronome_salesforce.logs import Style, configure
+from metronome_salesforce.manifests import Bundle, InvalidManifest, load
+from metronome_salesforce.objects import ACCOUNT_SUMMARY, OBJECTS
+from metronome_salesforce.planning import FieldChange, Plan
+from metronome_salesforce.printing import changes_json, changes_text, report_text
+from metronome_salesforce.report import CycleReport, Outcome, Trigger
+from metronome_salesforce.spec import MetronomeSync
+
+SUCCEEDED, FAILED, USAGE, PARTIALLY_FAILED = 0, 1, 2, 3
+_CODES = {
+    Outcome.SUCCEEDED: SUCCEEDED,
+    Outcome.PLANNED: SUCCEEDED,
+    Outcome.FAILED: FAILED,
+    Outcome.REFUSED: FAILED,
+    Outcome.PARTIALLY_FAILED: PARTIALLY_FAILED,
+}
+_INTERRUPTED = 130
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; the exit code."""
+    options = _parser().parse_args(arguments)
+    style: Style = options.log_format or ("text" if sys.stderr.isatty() else "json")
+    configure(style, options.log_level)
+    try:
+        code: int = options.command(options)
+    except InvalidManifest as error:
+        _complain(error.message)
+        return USAGE
+    except _UsageError as error:
+        _complain(str(error))
+        return USAGE
+    return code
+
+
+class _UsageError(Exception):
+    """What the person typed cannot be done; the message says what to type instead."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="metronome-salesforce",
+        description="Keep Salesforce equal to Metronome: invoices, plans, credits, daily usage.",
+    )
+    parser.add_argument(
+        "--log-format", choices=("json", "text"), help="default: text on a terminal"
+    )
+    parser.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default="info"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    operator = commands.add_parser("operator", help="run in a cluster and serve MetronomeSyncs")
+    operator.add_argument(
+        "--namespace", action="append", help="watch this namespace only; repeat for several"
+    )
+    operator.add_argument("--host", default="0.0.0.0", help="to listen on; default: all")  # noqa: S104 -- the kubelet's probes come from outside of the pod
+    operator.add_argument("--port", type=int, default=8080, help="of /metrics and the probes")
+    operator.add_argument(
+        "--identity",
+        default=os.environ.get("POD_NAME"),
+        help="what Leases are held under; default: the environment's POD_NAME",
+    )
+    operator.add_argument(
+        "--progress-every", type=float, default=2.0, help="seconds between two status updates"
+    )
+    operator.set_defaults(command=_operator)
+
+    sync = commands.add_parser("sync", help="run one cycle from manifest files, without a cluster")
+    _add_manifest_options(sync)
+    sync.add_argument("--dry-run", action="store_true", help="print the plan, write nothing")
+    sync.add_argument(
+        "--full", action="store_true", help="full resync: compare every row field by field"
+    )
+    sync.set_defaults(command=_sync)
+
+    plan = commands.add_parser("plan", help="show what a cycle would change")
+    _add_manifest_options(plan)
+    plan.add_argument("--details", action="store_true", help="row by row, field by field")
+    plan.set_defaults(command=_plan)
+
+    package = commands.add_parser("package", help="the Metronome app for Salesforce")
+    package_commands = package.add_subparsers(required=True, metavar="COMMAND")
+    zip_ = package_commands.add_parser("zip", help="write the metadata to deploy as a zip file")
+    zip_.add_argument("file", type=Path)
+    zip_.add_argument("--api-version", default="66.0")
+    zip_.set_defaults(command=_package_zip)
+
+    for name, help_ in (
+        ("demo", "show the operator at work on an emulated tenant, org and cluster, and end"),
+        ("sandbox", "the same, and stay up to be tried with kubectl"),
+    ):
+        sandbox = commands.add_parser(name, help=help_)
+        sandbox.add_argument("--customers", type=int, default=12)
+        sandbox.set_defaults(command=_sandbox, stay=name == "sandbox")
+
+    # Without help: the operator starts it, people do not.
+    commands.add_parser("cycle-worker").set_defaults(command=_cycle_worker)
+    return parser
+
+
+def _add_manifest_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-f",
+        "--filename",
+        action="append",
+        required=True,
+        help="file or folder with MetronomeSync, Secret and ConfigMap documents; - for stdin",
+    )
+    parser.add_argument("--sync", help="name of the MetronomeSync, if the files hold several")
+    parser.add_argument("--output", choices=("text", "json"), default="text")
+    parser.add_argument(
+        "--last-success",
+        type=_time,
+        metavar="TIME",
+        help="look back from this time (RFC 3339) as a daily cycle does; default: look at all",
+    )
+
+
+def _time(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+# -- sync and plan -------------------------------------------------------------------------------
+
+
+def _sync(options: argparse.Namespace) -> int:
+    sync, bundle = _chosen(options)
+    dry_run = options.dry_run or sync.spec.dry_run
+    report, _ = _run(sync, bundle, options, dry_run=dry_run, full=options.full)
+    if options.output == "json":
+        print(json.dumps(report.to_json(), indent=2))
+    else:
+        print(report_text(report))
+    return _CODES[report.outcome]
+
+
+def _plan(options: argparse.Namespace) -> int:
+    sync, bundle = _chosen(options)
+    report, changes = _run(sync, bundle, options, dry_run=True, details=options.details)
+    if options.output == "json":
+        document = {"report": report.to_json()}
+        if options.details:
+            document["changes"] = changes_json(changes)  # type: ignore[assignment]
+        print(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        for line in changes_text(changes):
+            print(line)
+        print(report_text(report))
+    return _CODES[report.outcome]
+
+
+def _chosen(options: argparse.Namespace) -> tuple[MetronomeSync, Bundle]:
+    bundle = load(options.filename)
+    for note in bundle.notes:
+        _complain(note)
+    names = [sync.metadata.name for sync in bundle.syncs]
+    wanted = [sync for sync in bundle.syncs if options.sync in (None, sync.metadata.name)]
+    if not wanted:
+        listed = f"; they hold {', '.join(names)}" if names else ""
+        raise _UsageError(
+            "there is no MetronomeSync "
+            + (f"named {options.sync} " if options.sync else "")
+            + f"in the files{listed}"
+        )
+    if len(wanted) > 1:
+        raise _UsageError(
+            f"the files hold several MetronomeSyncs ({', '.join(names)}): name one with --sync"
+        )
+    return wanted[0], bundle
+
+
+def _run(
+    sync: MetronomeSync,
+    bundle: Bundle,
+    options: argparse.Namespace,
+    *,
+    dry_run: bool,
+    full: bool = False,
+    details: bool = False,
+) -> tuple[CycleReport, list[FieldChange]]:
+    run = Run(
+        id=uuid4().hex[:12],
+        trigger=Trigger.FULL_RESYNC if full else Trigger.REQUESTED,
+        now=datetime.now(UTC),
+        full=full,
+        dry_run=dry_run,
+        details=details,
+        last_success=options.last_success,
+    )
+    changes: list[FieldChange] = []
+
+    def keep(plan: Plan) -> None:
+        if details:
+            changes.extend(plan.details([*OBJECTS, ACCOUNT_SUMMARY]))
+
+    show = sys.stderr.isatty()
+    observers = Observers(_show_progress if show else lambda *_: None, keep)
+    try:
+        inputs = resolve(sync, bundle)
+    except ConfigError as error:
+        report = new_report(run)
+        fail(report, error)
+        return report, changes
+    stop = threading.Event()
+    # The first ctrl-C ends the run between two calls; the second one ends the process.
+    signal.signal(signal.SIGINT, lambda *_: _interrupt(stop))
+    try:
+        report = asyncio.run(run_sync(inputs, run, observers, environment=os.environ, stop=stop))
+    except CycleStoppedError:
+        _complain("stopped; what was written so far stands, and the next run goes on from here")
+        sys.exit(_INTERRUPTED)
+    finally:
+        if show:
+            print(end="\r\x1b[K", file=sys.stderr)
+    return report, changes
+
+
+def _interrupt(stop: threading.Event) -> None:
+    stop.set()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _show_progress(stage: str, done: int, total: int | None) -> None:
+    of = "" if total is None else f" of {total}"
+    print(
+        f"\r\x1b[K{stage}" + (f": {done}{of}" if done else ""), end="", file=sys.stderr, flush=True
+    )
+
+
+# -- the others ----------------------------------------------------------------------------------
+
+
+def _operator(options: argparse.Namespace) -> int:
+    # Imported here, because kopf configures its surroundings when it is imported.
+    from metronome_salesforce import handlers
+
+    return handlers.run(
+        handlers.OperatorOptions(
+            namespaces=tuple(options.namespace or ()),
+            host=options.host,
+            port=options.port,
+            identity=options.identity,
+            progress_every=options.progress_every,
+        )
+    )
+
+
+def _cycle_worker(_options: argparse.Namespace) -> int:
+    from metronome_salesforce.execution import worker
+
+    return worker.main()
+
+
+def _package_zip(options: argparse.Namespace) -> int:
+    from metronome_salesforce.salesforce.metadata import package_zip
+
+    options.file.write_bytes(package_zip(options.api_version))
+    print(
+        f"{options.file} is written. Deploy it with: sf project deploy start "
+        f"--metadata-dir {options.file} --single-package, then assign the permission set "
+        "Metronome_Integration to the integration user and Metronome_User to the people."
+    )
+    return SUCCEEDED
+
+
+def _sandbox(options: argparse.Namespace) -> int:
+    try:
+        from metronome_salesforce import demo
+    except ImportError:
+        raise _UsageError(
+            "the sandbox is not part of this installation; install it with: "
+            "pip install 'metronome-salesforce-operator[sandbox]'"
+        ) from None
+    with suppress(KeyboardInterrupt):
+        return demo.main(customers=options.customers, stay=options.stay)
+    return _INTERRUPTED
+
+
+def _complain(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -1,0 +1,102 @@
+"""Reports and plans as text for a terminal, and as JSON for scripts."""
+
+import json
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from typing import Any
+
+from tabulate import tabulate
+
+from metronome_salesforce.objects import OBJECTS
+from metronome_salesforce.planning import FieldChange
+from metronome_salesforce.report import CycleReport, Outcome
+from metronome_salesforce.rows import Operation, Value
+
+_MARKS = {Operation.CREATE: "+", Operation.UPDATE: "~", Operation.DELETE: "-"}
+
+
+def report_text(report: CycleReport) -> str:
+    """What a person wants to know of a run: outcome, rows by object, what was refused and why."""
+    return "\n".join(_report_lines(report))
+
+
+def _report_lines(report: CycleReport) -> Iterator[str]:
+    yield f"{report.outcome}: {report.message}"
+    if report.rows:
+        order = [mapping.name for mapping in OBJECTS] + ["Account"]
+        verbs = ("create", "update", "delete") if report.outcome is Outcome.PLANNED else None
+        created, updated, deleted = verbs or ("created", "updated", "deleted")
+        rows = [
+            (
+                *(name, counts.created, counts.updated, counts.unchanged),
+                *(counts.deleted, counts.rejected),
+            )
+            for name, counts in sorted(report.rows.items(), key=lambda item: order.index(item[0]))
+        ]
+        headers = ("object", created, updated, "unchanged", deleted, "rejected")
+        yield ""
+        yield tabulate(rows, headers=headers)
+        yield ""
+    if report.customers:
+        counts = report.customers
+        yield (
+            f"customers: {counts['total']}, of which {counts['linked']} linked and "
+            f"{counts['orphaned']} orphaned"
+        )
+    if report.api_requests:
+        calls = ", ".join(f"{system} {count}" for system, count in report.api_requests.items())
+        yield f"API requests: {calls}; {report.duration:.1f} s"
+    for kind, notes in report.notes.items():
+        yield f"{kind}: " + ", ".join(f"{what} {count}" for what, count in notes.items())
+    for reason, message in report.events:
+        yield f"{reason}: {message}"
+    if report.rejected:
+        yield ""
+        yield tabulate(
+            [
+                (row.object, row.key, row.operation, row.code, ", ".join(row.fields), row.message)
+                for row in report.rejected
+            ],
+            headers=("object", "key", "operation", "code", "fields", "what Salesforce says"),
+        )
+
+
+def changes_text(changes: Iterable[FieldChange]) -> Iterator[str]:
+    """A plan row by row: a line for the row, then a line for each field, old and new."""
+    last: tuple[str, str] | None = None
+    for change in changes:
+        if (change.object, change.key) != last:
+            last = (change.object, change.key)
+            yield f"{_MARKS[change.operation]} {change.object} {change.key}"
+        if change.operation is not Operation.DELETE:
+            yield f"    {change.field}: {_shown(change.old)} → {_shown(change.new)}"
+
+
+def changes_json(changes: Iterable[FieldChange]) -> list[dict[str, Any]]:
+    """The same for scripts: `{object, key, operation, fields: {name: {old, new}}}` a row.
+
+    Numbers are strings, as exact as they are.
+    """
+    rows: list[dict[str, Any]] = []
+    for change in changes:
+        if not rows or (rows[-1]["object"], rows[-1]["key"]) != (change.object, change.key):
+            rows.append(
+                {
+                    "object": change.object,
+                    "key": change.key,
+                    "operation": change.operation.value,
+                    "fields": {},
+                }
+            )
+        rows[-1]["fields"][change.field] = {"old": _plain(change.old), "new": _plain(change.new)}
+    return rows
+
+
+def _shown(value: Value) -> str:
+    if value is None:
+        return "(empty)"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(_plain(value))
+
+
+def _plain(value: Value) -> str | bool | None:
+    return format(value, "f") if isinstance(value, Decimal) else value
