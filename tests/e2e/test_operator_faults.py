@@ -1,0 +1,188 @@
+"""The operator on bad days: lost events, an API server that fails, kills, a second operator."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from metronome_salesforce.sandbox.kubernetes import KubernetesSandbox, Match
+from tests.e2e.operator_harness import CRDS, Bench, eventually, is_alive
+
+
+@pytest.fixture(name="bench")
+def _bench(tmp_path: Path) -> Iterator[Bench]:
+    """A cluster with the CRDs and the Secrets; no operator yet."""
+    cluster = KubernetesSandbox(crds=CRDS)
+    with cluster.serve() as served:
+        bench = Bench(tmp_path, cluster, served)
+        bench.add_secrets()
+        yield bench
+
+
+def take_lease(bench: Bench, holder: str) -> None:
+    """Write another holder into the Lease, as another operator would."""
+    path = "/apis/coordination.k8s.io/v1/namespaces/default/leases/metronome-sync-acme"
+    spec = {
+        "holderIdentity": holder,
+        "leaseDurationSeconds": 1,
+        "renewTime": "2026-03-05T06:00:00.000000Z",
+    }
+    bench.request("PATCH", path, {"spec": spec}, "application/merge-patch+json")
+
+
+def test_the_probes_answer(bench: Bench) -> None:
+    with bench.operating():
+        eventually(lambda: bench.probe("/readyz") == (200, "ok\n"))
+        assert (200, "ok\n") == bench.probe("/healthz")
+        bench.add_sync()
+        eventually(lambda: bench.ran(1))
+        eventually(
+            lambda: 'runs_total{name="acme",namespace="default"' in bench.probe("/metrics")[1]
+        )
+
+
+def test_it_is_not_ready_before_it_has_seen_the_syncs(bench: Bench) -> None:
+    fault = bench.cluster.faults.add(Match(verb="list", resource="metronomesyncs"), status=503)
+    with bench.operating():
+        eventually(lambda: fault.hits)
+        code, sentence = bench.probe("/readyz")
+        assert (503, True) == (code, "not been listed" in sentence)
+        assert 200 == bench.probe("/healthz")[0], "a restart would not help"
+        bench.cluster.faults.clear()
+        eventually(lambda: bench.probe("/readyz")[0] == 200)
+
+
+def test_events_that_a_frozen_watch_loses_are_found_by_listing(bench: Bench) -> None:
+    with bench.operating():
+        bench.add_sync("seen")
+        eventually(lambda: bench.ran(1, "seen"))
+        bench.cluster.faults.freeze_watches()
+        bench.add_sync("lost")
+        eventually(lambda: bench.ran(1, "lost"))
+        bench.behave("seen", hold=True)
+        bench.annotate("seen", "requested-at", "1")
+        pid = eventually(lambda: len(bench.runs("seen")) == 2 and bench.runs("seen"))[-1]["pid"]
+        bench.delete("seen")
+        eventually(lambda: not is_alive(pid))
+        bench.cluster.faults.clear()
+
+
+def test_a_closed_watch_is_opened_again(bench: Bench) -> None:
+    with bench.operating(resync_every=600.0):
+        bench.add_sync()
+        eventually(lambda: bench.ran(1))
+        bench.cluster.compact()
+        bench.cluster.faults.close_watches()
+        bench.annotate("acme", "requested-at", "1")
+        eventually(lambda: bench.ran(2))
+
+
+def test_an_api_server_that_fails_for_a_while_is_waited_for(bench: Bench) -> None:
+    bench.add_sync()
+    fault = bench.cluster.faults.add(status=503)
+    with bench.operating():
+        eventually(lambda: fault.hits > 3)
+        bench.cluster.faults.clear()
+        eventually(lambda: bench.ran(1))
+    assert 1 == len(bench.runs())
+
+
+def test_the_end_of_a_run_is_written_once_the_api_server_is_back(bench: Bench) -> None:
+    """With one write whose answer got lost, and some that never arrived."""
+    bench.behave("acme", hold=True)
+    with bench.operating():
+        bench.add_sync()
+        eventually(lambda: "progress" in bench.status())
+        matching = Match(verb="patch", resource="metronomesyncs", subresource="status")
+        bench.cluster.faults.add(matching, status=500, times=2)
+        bench.cluster.faults.add(matching, drop=True, after=True, times=1)
+        bench.behave("acme")
+        eventually(lambda: bench.ran(1))
+        eventually(lambda: bench.condition("Ready") == ("True", "Succeeded"))
+    assert 1 == len(bench.runs())
+    assert 1 == len(bench.status()["history"])
+
+
+def test_events_that_cannot_be_posted_disturb_nothing(bench: Bench) -> None:
+    bench.cluster.faults.add(Match(verb="create", resource="events"), status=403)
+    with bench.operating():
+        bench.add_sync()
+        eventually(lambda: bench.condition("Ready") == ("True", "Succeeded"))
+
+
+def test_a_lease_of_another_operator_is_waited_for(bench: Bench) -> None:
+    bench.add_sync(suspend=True)
+    body = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": "metronome-sync-acme"},
+    }
+    bench.request("POST", "/apis/coordination.k8s.io/v1/namespaces/default/leases", body)
+    take_lease(bench, "laptop")
+    with bench.operating():
+        bench.patch("acme", {"spec": {"suspend": False}})
+        eventually(lambda: bench.condition("Reconciling") == ("True", "WaitingForLease"))
+        eventually(lambda: bench.ran(1))  # it is never renewed, so it expires
+    assert 1 == bench.lease()["leaseTransitions"]
+
+
+def test_a_lost_lease_stops_the_cycle(bench: Bench) -> None:
+    bench.behave("acme", hold=True)
+    with bench.operating():
+        bench.add_sync()
+        pid = eventually(bench.runs)[0]["pid"]
+        take_lease(bench, "laptop")
+        eventually(lambda: not is_alive(pid))
+        eventually(lambda: bench.condition("Ready") == ("Unknown", "LeaseLost"))
+        assert "laptop" == bench.lease()["holderIdentity"], "what is not ours is not released"
+
+
+def test_two_operators_run_each_cycle_once(bench: Bench) -> None:
+    bench.behave("acme", hold=True)
+    with bench.operator_process("pod-1"), bench.operator_process("pod-2"):
+        bench.add_sync()
+        eventually(lambda: bench.condition("Reconciling") == ("True", "WaitingForLease"), 15)
+        bench.behave("acme")
+        eventually(lambda: bench.ran(1))
+        bench.annotate("acme", "requested-at", "1")
+        eventually(lambda: bench.status().get("lastHandledRequest") == "1")
+    assert ["Created", "Requested"] == [run["trigger"] for run in bench.runs()]
+
+
+def test_a_killed_operator_takes_its_cycle_along_and_runs_it_again(bench: Bench) -> None:
+    bench.behave("acme", hold=True)
+    with bench.operator_process() as first:
+        bench.add_sync()
+        pid = eventually(bench.runs, 15)[0]["pid"]
+        first.kill()
+        eventually(lambda: not is_alive(pid))
+    bench.behave("acme")
+    with bench.operator_process():  # the same pod, restarted: its Lease need not expire
+        eventually(lambda: bench.ran(2), 15)
+    assert ["Created", "Created"] == [run["trigger"] for run in bench.runs()]
+    assert 1 == len(bench.status()["history"])
+    assert "progress" not in bench.status()
+
+
+def test_sigterm_stops_the_cycle_and_gives_the_lease_back(bench: Bench) -> None:
+    bench.behave("acme", hold=True)
+    with bench.operator_process("pod-1") as first:
+        bench.add_sync()
+        pid = eventually(bench.runs, 15)[0]["pid"]
+        first.send_signal(signal.SIGTERM)
+        assert 0 == first.wait(15)
+        assert not is_alive(pid)
+        assert "holderIdentity" not in bench.lease()
+        assert ("True", "Interrupted") == bench.condition("Reconciling")
+    bench.behave("acme")
+    with bench.operator_process("pod-2"):
+        eventually(lambda: bench.ran(2), 15)
+    assert b"s3cr3t" not in (bench.folder / "operator.log").read_bytes()
+
+
+def test_an_operator_with_bad_settings_says_so_and_ends(bench: Bench) -> None:
+    (bench.folder / "kubeconfig").write_text("{}")
+    with bench.operator_process() as process:
+        assert 2 == process.wait(15)
+    assert b"no access to a Kubernetes API" in (bench.folder / "operator.log").read_bytes()
