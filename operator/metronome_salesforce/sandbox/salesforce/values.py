@@ -165,7 +165,7 @@ def _check_number(field: Field, value: float) -> float:
     if not math.isfinite(value) or abs(value) >= 10**whole_digits:
         raise RowRefusedError(
             "NUMBER_OUTSIDE_VALID_RANGE",
-            f"{field.label}: value outside of valid range on numeric field: {value:.12G}",
+            f"{field.label}: value outside of valid range on numeric field: {_scientific(value)}",
             [field.name],
         )
     return value
@@ -206,3 +206,8 @@ def converter(field: Field) -> Any:
 
 def _to_bool(value: Any) -> bool:
     return bool(value)
+
+
+def _scientific(value: float) -> str:
+    """A number as the platform prints it in errors: 1E20, not 1E+20."""
+    return f"{value:.12G}".replace("E+", "E")
