@@ -36,8 +36,8 @@ def configure(style: Style, level: str = "INFO", stream: TextIO | None = None) -
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # They tell of each request or connection; what matters of them is told by who made the call.
-    for name in ("httpx", "httpcore", "urllib3", "aiohttp.access", "asyncio"):
+    # They tell of each request or event; what matters of those is told by who made or took it.
+    for name in ("httpx", "httpcore", "urllib3", "aiohttp.access", "asyncio", "kopf"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 

@@ -389,8 +389,13 @@ class SyncWorker:
     def _take(self, body: Json) -> None:
         if body["metadata"]["uid"] != self.uid or "deletionTimestamp" in body["metadata"]:
             raise GoneError
-        if is_newer(body["metadata"]["resourceVersion"], self._body["metadata"]["resourceVersion"]):
+        old, new = self._body["metadata"], body["metadata"]
+        if is_newer(new["resourceVersion"], old["resourceVersion"]):
             self._body = body
+            # The answer to our own write may be the first to tell of another's: the watch, which
+            # comes later with the same version, brings nothing new then.
+            if any(old.get(name) != new.get(name) for name in ("generation", "annotations")):
+                self._woken.set()
 
     async def _tell(self, events: Sequence[conditions.Event]) -> None:
         """Post Events; one that cannot be posted is only logged, as it is of no consequence."""

@@ -64,8 +64,9 @@ _CHILD = """
         reason="Succeeded", message="Salesforce equals Metronome.", retry="no", retry_after=None,
         finished_at=utc(), duration=1.5, full=request["full"],
         rows={"Customer": dict(created=2, updated=0, unchanged=1, deleted=0, rejected=0)},
-        api_requests={"metronome": 4, "salesforce": 5}, api_calls=[["metronome", "customers", "200", 4]],
-        rejected=[], rejected_codes={}, customers={"total": 3, "linked": 1, "orphaned": 2, "archived": 0},
+        api_requests={"metronome": 4, "salesforce": 5},
+        api_calls=[["metronome", "customers", "200", 4]], rejected=[], rejected_codes={},
+        customers={"total": 3, "linked": 1, "orphaned": 2, "archived": 0},
         notes={}, events=[], quota={"used": 100, "maximum": 15000})
     report.update(how.get("report", {}))
     say({"report": report})
@@ -206,7 +207,7 @@ class Bench:
     def probe(self, path: str) -> tuple[int, str]:
         url = f"http://127.0.0.1:{self.port}{path}"
         try:
-            with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 -- loopback
+            with urllib.request.urlopen(url, timeout=5) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -282,4 +283,3 @@ def is_alive(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return stat.rpartition(")")[2].split()[0] != "Z"
-

@@ -41,19 +41,23 @@ def test_creation_runs_a_cycle_at_once_and_shows_it(bench: Bench) -> None:
 
     (run,) = bench.runs()
     status = bench.status()
-    assert ("Created", True, False) == (run["trigger"], run["full"], run["dryRun"])
-    assert ("False", "False") == (bench.condition("Stalled")[0], bench.condition("Reconciling")[0])
-    assert "Succeeded" == status["lastRun"]["outcome"]
-    assert "2s" == status["lastRun"]["duration"]
-    assert {"created": 2, "updated": 0, "unchanged": 1, "deleted": 0, "rejected": 0} == (
-        status["lastRun"]["rows"]["Customer"]
-    )
-    assert {"total": 3, "linked": 1, "orphaned": 2, "archived": 0} == status["customers"]
+    assert (run["trigger"], run["full"], run["dryRun"]) == ("Created", True, False)
+    assert (bench.condition("Stalled")[0], bench.condition("Reconciling")[0]) == ("False", "False")
+    assert status["lastRun"]["outcome"] == "Succeeded"
+    assert status["lastRun"]["duration"] == "2s"
+    assert (status["lastRun"]["rows"]["Customer"]) == {
+        "created": 2,
+        "updated": 0,
+        "unchanged": 1,
+        "deleted": 0,
+        "rejected": 0,
+    }
+    assert status["customers"] == {"total": 3, "linked": 1, "orphaned": 2, "archived": 0}
     assert [run["runId"]] == [entry["id"] for entry in status["history"]]
     assert status["nextRunTime"].endswith("T06:00:00Z")
-    assert 1 == status["observedGeneration"]
+    assert status["observedGeneration"] == 1
     assert "progress" not in status
-    assert ["Succeeded"] == bench.event_reasons()
+    assert bench.event_reasons() == ["Succeeded"]
 
 
 def test_the_child_gets_the_credentials_and_nobody_else(
@@ -65,8 +69,8 @@ def test_the_child_gets_the_credentials_and_nobody_else(
         eventually(lambda: bench.ran(1))
 
     (run,) = bench.runs()
-    assert SECRET == run["apiKey"]
-    assert {"clientId": "consumer-id", "clientSecret": "consumer-s3cr3t"} == run["credentials"]
+    assert run["apiKey"] == SECRET
+    assert run["credentials"] == {"clientId": "consumer-id", "clientSecret": "consumer-s3cr3t"}
     visible = json.dumps([bench.status(), bench.cluster.objects("events")]) + caplog.text
     assert "s3cr3t" not in visible
 
@@ -77,9 +81,9 @@ def test_a_running_cycle_shows_its_progress(bench: Bench) -> None:
         bench.add_sync()
         eventually(lambda: bench.status().get("progress", {}).get("stage") == "fetch")
 
-        assert {"stage": "fetch", "done": 3, "total": 10} == bench.status()["progress"]
-        assert ("True", "Running") == bench.condition("Reconciling")
-        assert "Unknown" == bench.condition("Ready")[0]
+        assert bench.status()["progress"] == {"stage": "fetch", "done": 3, "total": 10}
+        assert bench.condition("Reconciling") == ("True", "Running")
+        assert bench.condition("Ready")[0] == "Unknown"
 
         bench.behave("acme")
         eventually(lambda: bench.ran(1))
@@ -90,7 +94,7 @@ def test_a_suspended_sync_starts_when_it_is_resumed(bench: Bench) -> None:
         bench.add_sync(suspend=True)
         eventually(lambda: bench.condition("Reconciling") == ("False", "Suspended"))
 
-        assert [] == bench.runs()
+        assert bench.runs() == []
         assert "nextRunTime" not in bench.status()
 
         bench.patch("acme", {"spec": {"suspend": False}})
@@ -98,8 +102,8 @@ def test_a_suspended_sync_starts_when_it_is_resumed(bench: Bench) -> None:
 
         bench.patch("acme", {"spec": {"suspend": True}})
         eventually(lambda: bench.condition("Reconciling") == ("False", "Suspended"))
-    assert ("True", "Succeeded") == bench.condition("Ready"), "what was true of the org stays true"
-    assert 1 == len(bench.runs())
+    assert bench.condition("Ready") == ("True", "Succeeded"), "what was true of the org stays true"
+    assert len(bench.runs()) == 1
 
 
 def test_a_request_is_answered_with_its_token_once_the_run_is_over(bench: Bench) -> None:
@@ -114,8 +118,8 @@ def test_a_request_is_answered_with_its_token_once_the_run_is_over(bench: Bench)
 
         bench.behave("acme")
         eventually(lambda: bench.status().get("lastHandledRequest") == "token-1")
-    assert "Requested" == bench.runs()[-1]["trigger"]
-    assert ["Succeeded", "Requested"] == bench.event_reasons()
+    assert bench.runs()[-1]["trigger"] == "Requested"
+    assert bench.event_reasons() == ["Succeeded", "Requested"]
 
 
 def test_a_full_resync_can_be_requested_while_a_cycle_runs(bench: Bench) -> None:
@@ -126,8 +130,9 @@ def test_a_full_resync_can_be_requested_while_a_cycle_runs(bench: Bench) -> None
         bench.annotate("acme", "full-resync", "all of it")
         bench.behave("acme")
         eventually(lambda: bench.status().get("lastHandledFullResync") == "all of it")
-    assert [("Created", True), ("FullResync", True)] == [
-        (run["trigger"], run["full"]) for run in bench.runs()
+    assert [(run["trigger"], run["full"]) for run in bench.runs()] == [
+        ("Created", True),
+        ("FullResync", True),
     ]
 
 
@@ -163,14 +168,14 @@ def test_a_secret_that_is_created_later_mends_it_by_itself(tmp_path: Path) -> No
             bench.add_sync()
             eventually(lambda: bench.condition("Stalled") == ("True", "SecretNotFound"))
 
-            assert ("False", "SecretNotFound") == bench.condition("Ready")
+            assert bench.condition("Ready") == ("False", "SecretNotFound")
             assert "Secret metronome" in bench.status()["lastRun"]["message"]
 
             bench.add_secrets()
             eventually(lambda: bench.condition("Ready") == ("True", "Succeeded"))
-        assert "False" == bench.condition("Stalled")[0]
-        assert ["SecretNotFound", "Recovered"] == bench.event_reasons()
-        assert 1 == len(bench.runs())
+        assert bench.condition("Stalled")[0] == "False"
+        assert bench.event_reasons() == ["SecretNotFound", "Recovered"]
+        assert len(bench.runs()) == 1
 
 
 def test_a_request_is_answered_although_the_secret_is_missing(tmp_path: Path) -> None:
@@ -183,8 +188,8 @@ def test_a_request_is_answered_although_the_secret_is_missing(tmp_path: Path) ->
             eventually(lambda: bench.condition("Stalled")[0] == "True")
             bench.annotate("acme", "requested-at", "now")
             eventually(lambda: bench.status().get("lastHandledRequest") == "now")
-        assert ("False", "SecretNotFound") == bench.condition("Ready")
-        assert ["SecretNotFound"] == bench.event_reasons()
+        assert bench.condition("Ready") == ("False", "SecretNotFound")
+        assert bench.event_reasons() == ["SecretNotFound"]
 
 
 def test_a_rotated_secret_is_tried_at_once(bench: Bench) -> None:
@@ -200,10 +205,11 @@ def test_a_rotated_secret_is_tried_at_once(bench: Bench) -> None:
             "application/merge-patch+json",
         )
         eventually(lambda: bench.condition("Ready") == ("True", "Succeeded"))
-    assert [("Created", SECRET), ("Retry", "new-one")] == [
-        (run["trigger"], run["apiKey"]) for run in bench.runs()
+    assert [(run["trigger"], run["apiKey"]) for run in bench.runs()] == [
+        ("Created", SECRET),
+        ("Retry", "new-one"),
     ]
-    assert ["AuthenticationFailed", "Recovered"] == bench.event_reasons()
+    assert bench.event_reasons() == ["AuthenticationFailed", "Recovered"]
 
 
 def test_a_change_of_the_spec_runs_a_cycle_with_it(bench: Bench) -> None:
@@ -213,8 +219,8 @@ def test_a_change_of_the_spec_runs_a_cycle_with_it(bench: Bench) -> None:
         bench.patch("acme", {"spec": {"windowSize": "Hour"}})
         eventually(lambda: bench.ran(2))
     last = bench.runs()[-1]
-    assert ("SpecChanged", "Hour") == (last["trigger"], last["sync"]["spec"]["windowSize"])
-    assert 2 == bench.status()["observedGeneration"]
+    assert (last["trigger"], last["sync"]["spec"]["windowSize"]) == ("SpecChanged", "Hour")
+    assert bench.status()["observedGeneration"] == 2
 
 
 def test_deletion_stops_the_cycle_and_frees_the_lease(bench: Bench) -> None:
@@ -222,13 +228,13 @@ def test_deletion_stops_the_cycle_and_frees_the_lease(bench: Bench) -> None:
     with bench.operating():
         bench.add_sync()
         pid = eventually(bench.runs)[0]["pid"]
-        assert "operator-1" == bench.lease()["holderIdentity"]
+        assert bench.lease()["holderIdentity"] == "operator-1"
 
         bench.delete("acme")
 
         eventually(lambda: not is_alive(pid))
         eventually(lambda: "holderIdentity" not in bench.lease())
-        assert [] == bench.cluster.objects("metronomesyncs")
+        assert bench.cluster.objects("metronomesyncs") == []
         eventually(lambda: 'name="acme"' not in bench.probe("/metrics")[1])
 
 
@@ -241,7 +247,7 @@ def test_a_sync_that_is_created_again_starts_from_nothing(bench: Bench) -> None:
         bench.behave("acme")
         bench.add_sync()
         eventually(lambda: bench.ran(2))
-    assert ["Created", "Created"] == [run["trigger"] for run in bench.runs()]
+    assert [run["trigger"] for run in bench.runs()] == ["Created", "Created"]
 
 
 def test_rejected_rows_are_told_once_and_so_is_the_recovery(bench: Bench) -> None:
@@ -251,12 +257,12 @@ def test_rejected_rows_are_told_once_and_so_is_the_recovery(bench: Bench) -> Non
         eventually(lambda: bench.condition("Ready") == ("False", "RowsRejected"))
         bench.annotate("acme", "requested-at", "again")
         eventually(lambda: bench.ran(2))
-        assert "False" == bench.condition("Stalled")[0]
+        assert bench.condition("Stalled")[0] == "False"
         bench.behave("acme")
         bench.annotate("acme", "requested-at", "and again")
         eventually(lambda: bench.condition("Ready") == ("True", "Succeeded"))
     reasons = [reason for reason in bench.event_reasons() if reason != "Requested"]
-    assert ["RowsRejected", "Recovered"] == reasons
+    assert reasons == ["RowsRejected", "Recovered"]
 
 
 def test_a_crashed_child_is_reported_and_tried_again(bench: Bench) -> None:
@@ -267,7 +273,7 @@ def test_a_crashed_child_is_reported_and_tried_again(bench: Bench) -> None:
         eventually(lambda: bench.condition("Reconciling") == ("True", "Retrying"))
     status = bench.status()
     assert "exit code 3" in status["lastRun"]["message"]
-    assert 1 == status["failedAttempts"]
+    assert status["failedAttempts"] == 1
     wait = datetime.fromisoformat(status["nextRunTime"]) - datetime.fromisoformat(
         status["lastRun"]["finishedAt"]
     )
@@ -293,9 +299,9 @@ def test_the_schedule_starts_a_cycle(bench: Bench) -> None:
     with bench.operating(now=lambda: datetime.now(UTC) + shift):
         bench.add_sync()
         eventually(lambda: bench.ran(1))
-        assert "2026-03-05T06:00:00Z" == bench.status()["nextRunTime"]
+        assert bench.status()["nextRunTime"] == "2026-03-05T06:00:00Z"
         eventually(lambda: bench.ran(2))
-    assert "Schedule" == bench.runs()[-1]["trigger"]
+    assert bench.runs()[-1]["trigger"] == "Schedule"
 
 
 def test_what_only_the_operator_can_refuse_is_a_condition(bench: Bench) -> None:
@@ -308,7 +314,7 @@ def test_what_only_the_operator_can_refuse_is_a_condition(bench: Bench) -> None:
 
         bench.patch("acme", {"spec": {"timeZone": "Europe/Berlin"}})
         eventually(lambda: bench.condition("Ready") == ("True", "Succeeded"))
-    assert "False" == bench.condition("Stalled")[0]
+    assert bench.condition("Stalled")[0] == "False"
 
 
 def test_a_host_that_is_not_allowed_gets_no_credentials(bench: Bench) -> None:
@@ -320,4 +326,4 @@ def test_a_host_that_is_not_allowed_gets_no_credentials(bench: Bench) -> None:
             }
         )
         eventually(lambda: bench.condition("Stalled") == ("True", "HostNotAllowed"))
-    assert [] == bench.runs()
+    assert bench.runs() == []

@@ -34,7 +34,7 @@ def take_lease(bench: Bench, holder: str) -> None:
 def test_the_probes_answer(bench: Bench) -> None:
     with bench.operating():
         eventually(lambda: bench.probe("/readyz") == (200, "ok\n"))
-        assert (200, "ok\n") == bench.probe("/healthz")
+        assert bench.probe("/healthz") == (200, "ok\n")
         bench.add_sync()
         eventually(lambda: bench.ran(1))
         eventually(
@@ -47,8 +47,8 @@ def test_it_is_not_ready_before_it_has_seen_the_syncs(bench: Bench) -> None:
     with bench.operating():
         eventually(lambda: fault.hits)
         code, sentence = bench.probe("/readyz")
-        assert (503, True) == (code, "not been listed" in sentence)
-        assert 200 == bench.probe("/healthz")[0], "a restart would not help"
+        assert (code, "not been listed" in sentence) == (503, True)
+        assert bench.probe("/healthz")[0] == 200, "a restart would not help"
         bench.cluster.faults.clear()
         eventually(lambda: bench.probe("/readyz")[0] == 200)
 
@@ -62,7 +62,8 @@ def test_events_that_a_frozen_watch_loses_are_found_by_listing(bench: Bench) -> 
         eventually(lambda: bench.ran(1, "lost"))
         bench.behave("seen", hold=True)
         bench.annotate("seen", "requested-at", "1")
-        pid = eventually(lambda: len(bench.runs("seen")) == 2 and bench.runs("seen"))[-1]["pid"]
+        eventually(lambda: len(bench.runs("seen")) == 2)
+        pid = bench.runs("seen")[-1]["pid"]
         bench.delete("seen")
         eventually(lambda: not is_alive(pid))
         bench.cluster.faults.clear()
@@ -85,7 +86,7 @@ def test_an_api_server_that_fails_for_a_while_is_waited_for(bench: Bench) -> Non
         eventually(lambda: fault.hits > 3)
         bench.cluster.faults.clear()
         eventually(lambda: bench.ran(1))
-    assert 1 == len(bench.runs())
+    assert len(bench.runs()) == 1
 
 
 def test_the_end_of_a_run_is_written_once_the_api_server_is_back(bench: Bench) -> None:
@@ -100,8 +101,8 @@ def test_the_end_of_a_run_is_written_once_the_api_server_is_back(bench: Bench) -
         bench.behave("acme")
         eventually(lambda: bench.ran(1))
         eventually(lambda: bench.condition("Ready") == ("True", "Succeeded"))
-    assert 1 == len(bench.runs())
-    assert 1 == len(bench.status()["history"])
+    assert len(bench.runs()) == 1
+    assert len(bench.status()["history"]) == 1
 
 
 def test_events_that_cannot_be_posted_disturb_nothing(bench: Bench) -> None:
@@ -124,7 +125,7 @@ def test_a_lease_of_another_operator_is_waited_for(bench: Bench) -> None:
         bench.patch("acme", {"spec": {"suspend": False}})
         eventually(lambda: bench.condition("Reconciling") == ("True", "WaitingForLease"))
         eventually(lambda: bench.ran(1))  # it is never renewed, so it expires
-    assert 1 == bench.lease()["leaseTransitions"]
+    assert bench.lease()["leaseTransitions"] == 1
 
 
 def test_a_lost_lease_stops_the_cycle(bench: Bench) -> None:
@@ -135,7 +136,7 @@ def test_a_lost_lease_stops_the_cycle(bench: Bench) -> None:
         take_lease(bench, "laptop")
         eventually(lambda: not is_alive(pid))
         eventually(lambda: bench.condition("Ready") == ("Unknown", "LeaseLost"))
-        assert "laptop" == bench.lease()["holderIdentity"], "what is not ours is not released"
+        assert bench.lease()["holderIdentity"] == "laptop", "what is not ours is not released"
 
 
 def test_two_operators_run_each_cycle_once(bench: Bench) -> None:
@@ -147,7 +148,7 @@ def test_two_operators_run_each_cycle_once(bench: Bench) -> None:
         eventually(lambda: bench.ran(1))
         bench.annotate("acme", "requested-at", "1")
         eventually(lambda: bench.status().get("lastHandledRequest") == "1")
-    assert ["Created", "Requested"] == [run["trigger"] for run in bench.runs()]
+    assert [run["trigger"] for run in bench.runs()] == ["Created", "Requested"]
 
 
 def test_a_killed_operator_takes_its_cycle_along_and_runs_it_again(bench: Bench) -> None:
@@ -160,8 +161,8 @@ def test_a_killed_operator_takes_its_cycle_along_and_runs_it_again(bench: Bench)
     bench.behave("acme")
     with bench.operator_process():  # the same pod, restarted: its Lease need not expire
         eventually(lambda: bench.ran(2), 15)
-    assert ["Created", "Created"] == [run["trigger"] for run in bench.runs()]
-    assert 1 == len(bench.status()["history"])
+    assert [run["trigger"] for run in bench.runs()] == ["Created", "Created"]
+    assert len(bench.status()["history"]) == 1
     assert "progress" not in bench.status()
 
 
@@ -171,10 +172,10 @@ def test_sigterm_stops_the_cycle_and_gives_the_lease_back(bench: Bench) -> None:
         bench.add_sync()
         pid = eventually(bench.runs, 15)[0]["pid"]
         first.send_signal(signal.SIGTERM)
-        assert 0 == first.wait(15)
+        assert first.wait(15) == 0
         assert not is_alive(pid)
         assert "holderIdentity" not in bench.lease()
-        assert ("True", "Interrupted") == bench.condition("Reconciling")
+        assert bench.condition("Reconciling") == ("True", "Interrupted")
     bench.behave("acme")
     with bench.operator_process("pod-2"):
         eventually(lambda: bench.ran(2), 15)
@@ -184,5 +185,5 @@ def test_sigterm_stops_the_cycle_and_gives_the_lease_back(bench: Bench) -> None:
 def test_an_operator_with_bad_settings_says_so_and_ends(bench: Bench) -> None:
     (bench.folder / "kubeconfig").write_text("{}")
     with bench.operator_process() as process:
-        assert 2 == process.wait(15)
+        assert process.wait(15) == 2
     assert b"no access to a Kubernetes API" in (bench.folder / "operator.log").read_bytes()
