@@ -155,11 +155,9 @@ def test_blanks_may_stay_blank(empty_org: SalesforceOrg) -> None:
     assert empty_org.rows("Thing__c")[0]["F__c"] is None
 
 
-def test_roll_ups_follow_their_lines(org: SalesforceOrg, clock: Clock) -> None:
+def test_roll_ups_follow_their_lines(org: SalesforceOrg) -> None:
     """Counts, sums and maxima are right after insert, update, move, delete and undelete."""
-    first, second = (
-        org.insert("T_Invoice__c", {"Invoice_ID__c": each}) for each in ("a", "b")
-    )
+    first, second = (org.insert("T_Invoice__c", {"Invoice_ID__c": each}) for each in ("a", "b"))
 
     def totals() -> list[tuple[float, float, float | None]]:
         return [

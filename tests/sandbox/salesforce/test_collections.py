@@ -238,9 +238,7 @@ def test_tree_creates_parents_with_children_or_nothing(rest: Rest, org: Salesfor
             },
         }
 
-    refused = rest.call(
-        "POST", "composite/tree/T_Invoice__c", json={"records": [tree("l1", 1e17)]}
-    )
+    refused = rest.call("POST", "composite/tree/T_Invoice__c", json={"records": [tree("l1", 1e17)]})
     assert refused.status_code == 400
     assert refused.json()["results"][0]["errors"][0]["statusCode"] == "NUMBER_OUTSIDE_VALID_RANGE"
     assert org.count("T_Invoice__c") == 0

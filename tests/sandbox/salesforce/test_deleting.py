@@ -82,9 +82,9 @@ def test_merging_accounts(org: SalesforceOrg, tree: dict[str, str], rest: Rest) 
     assert org.rows("T_Invoice__c")[0]["Account__c"] == master
     assert org.rows("T_Customer__c")[0]["Account__c"] == master
     assert [each["Name"] for each in org.rows("Account")] == ["Master"]
-    found = rest.soql(
-        "SELECT Id, MasterRecordId FROM Account WHERE IsDeleted = true", "queryAll"
-    )["records"]
+    found = rest.soql("SELECT Id, MasterRecordId FROM Account WHERE IsDeleted = true", "queryAll")[
+        "records"
+    ]
     assert [(each["Id"], each["MasterRecordId"]) for each in found] == [(tree["account"], master)]
     again = rest.upsert("Account", "Billing_ID__c", {"Billing_ID__c": "cus_1", "Spend__c": 1})
     assert again[0]["errors"][0]["statusCode"] == "INSUFFICIENT_ACCESS_OR_READONLY"

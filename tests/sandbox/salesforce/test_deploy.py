@@ -112,7 +112,7 @@ FIELD_RULES = [
      "Error: Incorrect number of parameters for function 'IF()'. Expected 3, received 1"),
     (md.formula("X__c", "Checkbox", "Name"),
      "Error: Formula result is data type (Text), incompatible with expected data type (Checkbox)."),
-    (md.formula("X__c", "Number", 'Name + 1', "<precision>18</precision><scale>0</scale>"),
+    (md.formula("X__c", "Number", "Name + 1", "<precision>18</precision><scale>0</scale>"),
      "Error: Incorrect parameter type for operator '+()'. Expected Number, received Text"),
     (md.formula("X__c", "Email", "Name"), "A formula field cannot be of type Email"),
     (md.formula("X__c", "Text", "Name", "<unique>true</unique>"),
@@ -122,8 +122,8 @@ FIELD_RULES = [
      "Could not resolve summaryForeignKey: Nope__c.X__c"),
     (md.text("X__c") + md.text("X__c"), "Field X__c is defined more than once"),
     (md.text("X__c", extra="<colour>red</colour>"),
-     "Error parsing file: Element {http://soap.sforce.com/2006/04/metadata}colour invalid at this "
-     "location in type CustomField"),
+     ("Error parsing file: Element {http://soap.sforce.com/2006/04/metadata}colour invalid at this "
+     "location in type CustomField")),
     (md.text("X__c", extra="<length>10</length>"),
      "Error parsing file: Element length is duplicated at this location in type CustomField"),
     (md.field("X__c", "Texture"), "'Texture' is not a valid value for the enum 'FieldType'"),
@@ -171,8 +171,8 @@ PERMISSION_RULES: list[tuple[dict[str, str], dict[str, str], str]] = [
      "Permission Edit T_Invoice__c depends on permission(s): Read T_Invoice__c"),
     ({"T_Invoice__c": "rd"}, {},
      "Permission Delete T_Invoice__c depends on permission(s): Edit T_Invoice__c"),
-    ({"T_Invoice__c": "crua"}, {}, "Permission Modify All T_Invoice__c depends on permission(s): "
-     "Delete T_Invoice__c, View All T_Invoice__c"),
+    ({"T_Invoice__c": "crua"}, {}, ("Permission Modify All T_Invoice__c depends on permission(s): "
+     "Delete T_Invoice__c, View All T_Invoice__c")),
     ({"T_Line__c": "r"}, {},
      "Permission Read T_Line__c depends on permission(s): Read T_Invoice__c"),
 ]  # fmt: skip
@@ -199,8 +199,10 @@ def test_members_and_files_must_agree(empty_org: SalesforceOrg) -> None:
         md.package_zip({"objects/Thing__c.object": thing}, {"CustomObject": ["Other__c"]})
     )
     assert result.problems == [
-        "Other__c: An object 'Other__c' of type CustomObject was named in package.xml, but was "
-        "not found in zipped directory"
+        (
+            "Other__c: An object 'Other__c' of type CustomObject was named in package.xml, but was "
+            "not found in zipped directory"
+        )
     ]
     ignored = empty_org.deploy(md.package_zip({"objects/Thing__c.object": thing}, {}))
     assert ignored.success
@@ -312,17 +314,13 @@ def test_a_field_that_may_only_be_read(org: SalesforceOrg) -> None:
     reader = org.add_user("reader@sandbox.example")
     org.assign_permission_set(reader.username, "R")
     with pytest.raises(Exception, match="Unable to create/update fields: Total__c"):
-        org.insert(
-            "T_Invoice__c", {"Invoice_ID__c": "a", "Total__c": 1}, username=reader.username
-        )
+        org.insert("T_Invoice__c", {"Invoice_ID__c": "a", "Total__c": 1}, username=reader.username)
     record = org.insert("T_Invoice__c", {"Invoice_ID__c": "a"}, username=reader.username)
     with pytest.raises(Exception, match="INSUFFICIENT_ACCESS_OR_READONLY"):
         org.delete("T_Invoice__c", record, username=reader.username)
 
 
-def test_deploying_over_rest_takes_a_few_looks(
-    org: SalesforceOrg, clock: Any
-) -> None:
+def test_deploying_over_rest_takes_a_few_looks(org: SalesforceOrg) -> None:
     sandbox = SalesforceSandbox(org, fast=False)
     with sandbox.serve() as served:
         client = log_in(org, served, INTEGRATION)

@@ -11,9 +11,7 @@ from tests.sandbox.salesforce.test_collections import codes, row
 from tests.sandbox.salesforce.test_rows import error
 
 
-def test_a_fault_after_some_and_for_some_requests(
-    rest: Rest, sandbox: SalesforceSandbox
-) -> None:
+def test_a_fault_after_some_and_for_some_requests(rest: Rest, sandbox: SalesforceSandbox) -> None:
     sandbox.faults.add(
         "GET /services/data/*/limits", status=503, error_code="SERVER_UNAVAILABLE",
         message="Server too busy", after=1, times=2,
@@ -48,9 +46,7 @@ def test_a_dropped_connection(
     assert org.count("T_Invoice__c") == 1
 
 
-def test_rows_that_cannot_be_locked(
-    rest: Rest, org: SalesforceOrg, sandbox: SalesforceSandbox
-) -> None:
+def test_rows_that_cannot_be_locked(rest: Rest, sandbox: SalesforceSandbox) -> None:
     sandbox.faults.row("T_Invoice__c", every=2, times=2)
     rows = [row(number) for number in range(5)]
     results = rest.upsert("T_Invoice__c", "Invoice_ID__c", *rows)
@@ -58,9 +54,7 @@ def test_rows_that_cannot_be_locked(
     assert codes(rest.upsert("T_Invoice__c", "Invoice_ID__c", *rows)) == ["ok"] * 5
 
 
-def test_rows_picked_by_their_values(
-    rest: Rest, org: SalesforceOrg, sandbox: SalesforceSandbox
-) -> None:
+def test_rows_picked_by_their_values(rest: Rest, sandbox: SalesforceSandbox) -> None:
     sandbox.faults.row(
         "T_Invoice__c", key=lambda values: values["Invoice_ID__c"] == "in_1",
         status_code="CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", message="T: caused by: x",

@@ -99,16 +99,16 @@ REFUSED_VALUES: list[tuple[dict[str, Any], str, str, list[str] | None]] = [
     ({"Customer__r": {"Customer_ID__c": "c9"}}, "INVALID_FIELD",
      "Foreign key external ID: c9 not found for field Customer_ID__c in entity T_Customer__c", []),
     ({"Is_Draft__c": True}, "INVALID_FIELD_FOR_INSERT_UPDATE",
-     "Unable to create/update fields: Is_Draft__c. Please check the security settings of this "
-     "field and verify that it is read/write for your profile or permission set.",
+     ("Unable to create/update fields: Is_Draft__c. Please check the security settings of this "
+     "field and verify that it is read/write for your profile or permission set."),
      ["Is_Draft__c"]),
     ({"Line_Count__c": 3}, "INVALID_FIELD_FOR_INSERT_UPDATE",
-     "Unable to create/update fields: Line_Count__c. Please check the security settings of this "
-     "field and verify that it is read/write for your profile or permission set.",
+     ("Unable to create/update fields: Line_Count__c. Please check the security settings of this "
+     "field and verify that it is read/write for your profile or permission set."),
      ["Line_Count__c"]),
     ({"CreatedDate": "2026-01-01T00:00:00Z"}, "INVALID_FIELD_FOR_INSERT_UPDATE",
-     "Unable to create/update fields: CreatedDate. Please check the security settings of this "
-     "field and verify that it is read/write for your profile or permission set.",
+     ("Unable to create/update fields: CreatedDate. Please check the security settings of this "
+     "field and verify that it is read/write for your profile or permission set."),
      ["CreatedDate"]),
     ({"Invoice_ID__c": None}, "REQUIRED_FIELD_MISSING",
      "Required fields are missing: [Invoice_ID__c]", ["Invoice_ID__c"]),
@@ -275,10 +275,8 @@ def test_only_a_reparentable_master_can_be_changed(rest: Rest, org: SalesforceOr
         ("GET", "/services/data/66/limits", 404, "NOT_FOUND"),
     ],
 )
-def test_paths_that_are_refused(
-    rest: Rest, method: str, path: str, status: int, code: str
-) -> None:
-    body = {"json": {}} if method in {"POST", "PATCH"} else {}
+def test_paths_that_are_refused(rest: Rest, method: str, path: str, status: int, code: str) -> None:
+    body: dict[str, Any] = {"json": {}} if method in {"POST", "PATCH"} else {}
     assert error(rest.call(method, path, **body))[:2] == (status, code)
 
 

@@ -76,9 +76,7 @@ def key() -> rsa.RSAPrivateKey:
 def public_pem(key: rsa.RSAPrivateKey) -> str:
     return (
         key.public_key()
-        .public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         .decode()
     )
 
@@ -130,7 +128,7 @@ def test_an_assertion_by_another_key(
     assert answer.json() == {"error": "invalid_grant", "error_description": "invalid assertion"}
 
 
-def test_sessions_end(rest: Rest, org: SalesforceOrg, clock: Clock) -> None:
+def test_sessions_end(rest: Rest, clock: Clock) -> None:
     """By two idle hours, by an admin, by a revoke of a sister session."""
     clock.advance(minutes=119)
     assert rest.call("GET", "limits").status_code == 200
@@ -190,9 +188,9 @@ def test_who_am_i(rest: Rest, org: SalesforceOrg, served: Served) -> None:
     assert identity.startswith(served.url)
     person = rest.session.get(identity, timeout=20).json()
     assert person["username"] == INTEGRATION
-    assert "frontdoor.jsp" in rest.call("GET", "/services/oauth2/singleaccess").json()[
-        "frontdoor_uri"
-    ]
+    assert (
+        "frontdoor.jsp" in rest.call("GET", "/services/oauth2/singleaccess").json()["frontdoor_uri"]
+    )
     inside = requests.post(
         f"{served.url}/services/oauth2/introspect",
         data={**CLIENT, "token": rest.token}, timeout=20,

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import requests
-from simple_salesforce import Salesforce, SalesforceExpiredSession, format_soql
+from simple_salesforce.api import Salesforce
 from simple_salesforce.exceptions import (
+    SalesforceExpiredSession,
     SalesforceMalformedRequest,
     SalesforceMoreThanOneRecord,
     SalesforceResourceNotFound,
 )
+from simple_salesforce.format import format_soql
 
 from metronome_salesforce.sandbox.certificates import CertificateAuthority
 from metronome_salesforce.sandbox.salesforce import SalesforceOrg, SalesforceSandbox
@@ -48,7 +50,7 @@ def client(secure: Served, authority: CertificateAuthority, tmp_path: Path) -> A
     )  # fmt: skip
 
 
-def test_rows_and_queries(client: Any, org: SalesforceOrg) -> None:
+def test_rows_and_queries(client: Any) -> None:
     made = client.T_Customer__c.create({"Customer_ID__c": "it's", "Name": "N"})
     assert made == {"id": made["id"], "success": True, "errors": []}
     assert client.T_Customer__c.update(made["id"], {"Name": "M"}) == 204
@@ -60,7 +62,7 @@ def test_rows_and_queries(client: Any, org: SalesforceOrg) -> None:
     assert client.api_usage["api-usage"].total == 100_000
 
 
-def test_collections_and_paging(client: Any, org: SalesforceOrg) -> None:
+def test_collections_and_paging(client: Any) -> None:
     for start in range(0, 2200, 200):
         records = [
             {"attributes": {"type": "T_Customer__c"}, "Customer_ID__c": f"c{number:05d}"}
@@ -78,7 +80,8 @@ def test_collections_and_paging(client: Any, org: SalesforceOrg) -> None:
 def test_its_exceptions(client: Any, org: SalesforceOrg) -> None:
     with pytest.raises(SalesforceMalformedRequest) as malformed:
         client.T_Customer__c.create({"Name": "N"})
-    assert malformed.value.content[0]["errorCode"] == "REQUIRED_FIELD_MISSING"
+    content: Any = malformed.value.content
+    assert content[0]["errorCode"] == "REQUIRED_FIELD_MISSING"
     with pytest.raises(SalesforceResourceNotFound):
         client.T_Customer__c.get("a00000000000009")
     for number in range(2):
@@ -107,13 +110,12 @@ def test_https_needs_the_authority(secure: Served) -> None:
         requests.get(f"{secure.url}/services/data", timeout=20)
 
 
-def test_http_and_https_serve_one_org(
-    client: Any, served: Served, org: SalesforceOrg
-) -> None:
+def test_http_and_https_serve_one_org(client: Any, served: Served) -> None:
     """Tokens name the address they were asked at; sessions hold on both."""
     client.T_Customer__c.create({"Customer_ID__c": "c"})
     answer = requests.get(
-        f"{served.url}/services/data/v66.0/query?q=SELECT COUNT() FROM T_Customer__c",
+        f"{served.url}/services/data/v66.0/query",
+        params={"q": "SELECT COUNT() FROM T_Customer__c"},
         headers={"Authorization": f"Bearer {client.session_id}"}, timeout=20,
     )  # fmt: skip
     assert answer.json()["totalSize"] == 1

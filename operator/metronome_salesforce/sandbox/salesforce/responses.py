@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from urllib.parse import parse_qsl
+from weakref import WeakSet
 
 from aiohttp import web
 
@@ -52,7 +53,23 @@ class Gateway:
             client_max_size=_LARGEST_BODY,
             handler_args={"max_line_size": 1 << 20, "max_field_size": 1 << 16},
         )
-        application.router.add_route("*", "/{path:.*}", self.handle)
+        transports: WeakSet[asyncio.BaseTransport] = WeakSet()
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            if request.transport is not None:
+                transports.add(request.transport)
+            return await self.handle(request)
+
+        async def cut_the_rest(_: web.Application) -> None:
+            # A TLS connection that a client keeps alive would wait for its closing handshake
+            # longer than the loop lives.
+            for each in list(transports):
+                if isinstance(each, asyncio.WriteTransport):
+                    each.abort()
+            await asyncio.sleep(0)
+
+        application.router.add_route("*", "/{path:.*}", handle)
+        application.on_cleanup.append(cut_the_rest)
         return application
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
