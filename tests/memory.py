@@ -128,7 +128,11 @@ class MemoryTarget:
 
     def _in_scope(self, mapping: ObjectMapping, record: Mapping[str, Value], scope: Scope) -> bool:
         if mapping.reach is Reach.USAGE:
-            return scope.usage_from is None or str(record["Start__c"]) >= str(scope.usage_from)
+            return (
+                scope.usage_from is None
+                or record.get("Window_Size__c") == "None"
+                or str(record["Start__c"]) >= str(scope.usage_from)
+            )
         if mapping.reach is Reach.INVOICES:
             invoice = self._invoice_of(mapping, record)
             return scope.includes_invoice(

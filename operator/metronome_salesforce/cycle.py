@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from math import ceil
 from time import perf_counter
 from typing import TypeVar
 
 from metronome_salesforce.canon import DateTime, canon
 from metronome_salesforce.errors import ProductError, RetriableError, UnsafePlanError
+from metronome_salesforce.guards import Changes, Limits, ensure_budget, ensure_safe
 from metronome_salesforce.linking import Decision, Refusal, account_id, decide
 from metronome_salesforce.mapping import LAST_SYNCED, ObjectMapping, to_row
 from metronome_salesforce.objects import ACCOUNT_SUMMARY, CUSTOMER, OBJECTS
@@ -27,21 +27,17 @@ from metronome_salesforce.ports import (
     CustomerInfo,
     Horizon,
     OrgState,
-    Quota,
     Source,
     Summary,
     Target,
 )
 from metronome_salesforce.report import CycleReport, Outcome, Retry, Trigger
-from metronome_salesforce.rows import Operation, Row, RowResult, Write
+from metronome_salesforce.rows import Row, RowResult, Write
 from metronome_salesforce.scope import Scope
 
 logger = logging.getLogger(__name__)
 
-DELETES_FLOOR = 10
-"""So many deletes of one object are never suspicious, whatever their share."""
 ACCOUNT_SYNCED = "Metronome_Last_Synced__c"
-_ROW_KB = 2  # Salesforce counts about 2 KB of storage for a record, whatever its width
 _EVENTS_PER_KIND = 3
 
 Item = TypeVar("Item")
@@ -160,14 +156,24 @@ class _Cycle:
 
     async def run(self) -> None:
         state = await self._preflight()
-        scope = await self._observe_and_desire()
+        await self._observe_and_desire()
         self._stage("compare")
         self.plan.compare(
             [*self.mappings, ACCOUNT_SUMMARY],
             heal_edits=self.settings.heal_edits,
             prune=self.settings.prune,
         )
-        self._ensure_safe(state, scope)
+        ensure_safe(
+            Changes(
+                counts=self.plan.counts(),
+                in_scope=self.plan.in_scope(),
+                known_customers=self.plan.link_states().keys(),
+            ),
+            limits=self._limits,
+            customers=self.customers.keys(),
+            state=replace(state, quota=self.target.quota),
+            chunk_size=self.target.chunk_size,
+        )
         if self.run_.dry_run:
             if self.observers.plan is not None:
                 self.observers.plan(self.plan)
@@ -183,12 +189,16 @@ class _Cycle:
     async def _preflight(self) -> OrgState:
         self._stage("preflight")
         state = await self._blocking(lambda: self.target.check([*self.mappings, ACCOUNT_SUMMARY]))
-        self._ensure_budget(state.quota, calls=1)
+        ensure_budget(state.quota, self._limits, calls=1)
         return state
+
+    @property
+    def _limits(self) -> Limits:
+        return Limits(self.settings.max_delete_percent, self.settings.api_budget_percent)
 
     # -- 2 observe, 3 desire -------------------------------------------------------------------
 
-    async def _observe_and_desire(self) -> Scope:
+    async def _observe_and_desire(self) -> None:
         self._stage("customers")
         self.customers = {info.id: info for info in await self.source.customers()}
         await self._observe([CUSTOMER], Scope(content=self._with_content))
@@ -201,7 +211,6 @@ class _Cycle:
             self._check_stop()
             self.plan.add_desired(batch)
         self._desire_accounts()
-        return scope
 
     @property
     def _with_content(self) -> bool:
@@ -299,65 +308,6 @@ class _Cycle:
                     )
                 )
         self.plan.add_desired(Batch(rows))
-
-    # -- 5 guard -------------------------------------------------------------------------------
-
-    def _ensure_safe(self, state: OrgState, scope: Scope) -> None:
-        """Raise UnsafePlanError if the plan looks like an accident rather than like a day."""
-        counts, in_scope = self.plan.counts(), self.plan.in_scope()
-        percent = self.settings.max_delete_percent
-        for name, operations in counts.items():
-            deletes, existing = operations.get(Operation.DELETE, 0), in_scope.get(name, 0)
-            if deletes > max(DELETES_FLOOR, existing * percent // 100):
-                raise UnsafePlanError(
-                    "TooManyDeletes",
-                    f"The plan deletes {deletes} of {existing} {name} rows, more than "
-                    f"spec.prune.maxDeletePercent ({percent} %) allows. Nothing was written. See "
-                    "what would go with `metronome-salesforce plan --details`; if it is right, "
-                    "raise spec.prune.maxDeletePercent for one run.",
-                )
-        known = self.plan.link_states().keys()
-        vanished = len(known - self.customers.keys())
-        if vanished > max(DELETES_FLOOR, len(known) * percent // 100):
-            raise UnsafePlanError(
-                "CustomersVanished",
-                f"Metronome does not know {vanished} of the org's {len(known)} customers. Nothing "
-                "was written. Check that the API key belongs to the Metronome environment whose "
-                "data is in this org; if they are really gone, raise spec.prune.maxDeletePercent "
-                "for one run (their rows stay).",
-            )
-        creates = sum(operations.get(Operation.CREATE, 0) for operations in counts.values())
-        if state.storage_left_mb is not None and creates * _ROW_KB // 1024 > state.storage_left_mb:
-            raise UnsafePlanError(
-                "StorageInsufficient",
-                f"The plan creates {creates} rows, about {creates * _ROW_KB // 1024} MB, and the "
-                f"org has {state.storage_left_mb} MB of data storage left. Nothing was written. "
-                "Free or buy storage, or sync fewer objects (spec.objects) or days "
-                "(spec.usage.lookback, spec.invoices.since).",
-            )
-        chunk = self.target.chunk_size
-        calls = sum(
-            ceil(
-                sum(count for kind, count in operations.items() if _is_delete(kind) is side) / chunk
-            )
-            for operations in counts.values()
-            for side in (False, True)
-        )
-        self._ensure_budget(self.target.quota, calls=calls)
-        logger.info("plan is safe", extra={"scope": str(scope), "calls": calls})
-
-    def _ensure_budget(self, quota: Quota | None, *, calls: int) -> None:
-        if quota is None:
-            return
-        budget = quota.maximum * self.settings.api_budget_percent // 100
-        if quota.used + calls > budget:
-            raise UnsafePlanError(
-                "ApiBudgetExhausted",
-                f"The org has used {quota.used} of its {quota.maximum} daily API calls; with the "
-                f"{calls} that this run still needs it would pass the {budget} that "
-                f"spec.salesforce.apiBudgetPercent ({self.settings.api_budget_percent} %) allows. "
-                "Nothing was written; the quota counts the last 24 hours, so a later run may pass.",
-            )
 
     # -- 6 apply -------------------------------------------------------------------------------
 
@@ -495,10 +445,6 @@ class _Cycle:
         """Take each page in a worker thread, so that signals and the lifeline are heard."""
         while (page := await self._blocking(lambda: next(pages, None))) is not None:
             yield page
-
-
-def _is_delete(operation: Operation) -> bool:
-    return operation is Operation.DELETE
 
 
 def _timestamp(moment: datetime) -> str:

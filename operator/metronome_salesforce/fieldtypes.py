@@ -13,6 +13,8 @@ from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from metronome_salesforce.linking import to_id18
+
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _KEY = re.compile(r"[-._a-zA-Z0-9]+")
 _URL = re.compile(r"https?://[A-Za-z0-9]([-A-Za-z0-9.]{0,251}[A-Za-z0-9])?(:[0-9]{1,5})?/?")
@@ -26,7 +28,6 @@ _SALESFORCE_VERSION = re.compile(r"(5[89]|[6-9][0-9])\.0")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _ACCOUNT_ID = re.compile(r"001[A-Za-z0-9]{12}([A-Z0-5]{3})?")
 _API_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_CHECKSUM_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 
 _MONTHS = "JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC"
 _DAYS = "SUN|MON|TUE|WED|THU|FRI|SAT"
@@ -152,22 +153,14 @@ def _account_id(text: str) -> str:
         raise refused(
             "must be the id of an Account in 15 or 18 letters and digits that begin with 001"
         )
-    if text[15:] not in ("", _checksum(text[:15])):
+    try:
+        to_id18(text)
+    except ValueError:
         raise refused(
             "has a last part (characters 16 to 18) that does not fit the others: copy the id"
             " again, with upper and lower case as they are"
-        )
+        ) from None
     return text
-
-
-def _checksum(short: str) -> str:
-    """Characters 16 to 18 of an id: which of the others are upper case, five in each."""
-    return "".join(
-        _CHECKSUM_ALPHABET[
-            sum(1 << place for place in range(5) if "A" <= short[start + place] <= "Z")
-        ]
-        for start in (0, 5, 10)
-    )
 
 
 def _url(example: str) -> AfterValidator:

@@ -77,7 +77,7 @@ def to_id18(text: str) -> str:
         ]
         for start in range(0, _SHORT, _GROUP)
     )
-    if len(id_) == _LONG and id_[_SHORT:].upper() != suffix:
+    if len(id_) == _LONG and id_[_SHORT:] != suffix:
         raise ValueError("the last three characters do not match the first fifteen")
     return body + suffix
 

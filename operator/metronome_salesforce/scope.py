@@ -47,6 +47,7 @@ class Scope:
                     f" OR ({path}End__c = null AND {path}Issued_At__c = null))"
                 )
             case Reach.USAGE if self.usage_from is not None:
-                return f"Start__c >= {self.usage_from.isoformat()}"
+                # A row without windows is one sum whose start moves with the look-back.
+                return f"(Start__c >= {self.usage_from.isoformat()} OR Window_Size__c = 'None')"
             case _:
                 return None

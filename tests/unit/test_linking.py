@@ -1,0 +1,106 @@
+"""The link rules, case by case, and the record id's checksum."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metronome_salesforce.linking import (
+    Decision,
+    LinkSource,
+    LinkState,
+    Refusal,
+    account_id,
+    decide,
+    to_id18,
+)
+
+A, B, C = "001000000000001AAA", "001000000000002AAA", "001000000000003AAA"
+METRONOME, SALESFORCE, LINK = LinkSource.METRONOME, LinkSource.SALESFORCE, LinkSource.CUSTOMER_LINK
+
+
+@pytest.mark.parametrize(
+    ("link", "metronome", "record", "expected", "reason"),
+    [
+        (None, None, None, Decision(None, None), "nothing is given: orphaned"),
+        (C, A, LinkState(B, B, "Salesforce"), Decision(C, LINK), "a CustomerLink comes first"),
+        (None, A, LinkState(B, B, "Salesforce"), Decision(A, METRONOME), "then Metronome"),
+        (None, A[:15], None, Decision(A, METRONOME), "15 characters name the same Account"),
+        (None, None, LinkState(B, A, "Metronome"), Decision(B, SALESFORCE), "a person chose B"),
+        (None, None, LinkState(None, A, "Salesforce"), Decision(None, None), "a person cleared it"),
+        (None, None, LinkState(B, B, "Salesforce"), Decision(B, SALESFORCE), "a person's choice"),
+        (None, None, LinkState(A, A, "Metronome"), Decision(None, None), "the id is gone there"),
+        (None, None, LinkState(A, A, "CustomerLink"), Decision(None, None), "the link is gone"),
+        (
+            None,
+            "001-what",
+            LinkState(A, A, "Metronome"),
+            Decision(A, METRONOME, Refusal.MALFORMED),
+            "a malformed id keeps the former place",
+        ),
+        (
+            None,
+            "003000000000001AAA",
+            None,
+            Decision(None, None, Refusal.NOT_AN_ACCOUNT),
+            "a Contact is no Account",
+        ),
+        (
+            None,
+            "001000000000009AAA",
+            LinkState(B, B, "Salesforce"),
+            Decision(B, SALESFORCE, Refusal.UNKNOWN),
+            "an unknown Account does not undo a person's choice",
+        ),
+        (
+            None,
+            "001-what",
+            LinkState("001000000000009AAA", "001000000000009AAA", "Metronome"),
+            Decision(None, None, Refusal.MALFORMED),
+            "the former Account is gone too",
+        ),
+        (None, "  ", None, Decision(None, None), "blank is nothing"),
+    ],
+)
+def test_first_match_wins(
+    link: str | None,
+    metronome: str | None,
+    record: LinkState | None,
+    expected: Decision,
+    reason: str,
+) -> None:
+    known = {A, B, C}
+
+    decision = decide(record=record, metronome=metronome, exists=known.__contains__, link=link)
+
+    assert decision == expected, reason
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        ("001A0000006Vm9r", "001A0000006Vm9rIAC"),
+        ("001000000000001", "001000000000001AAA"),
+        ("00D000000000062", "00D000000000062EAA"),
+    ],
+)
+def test_fifteen_characters_become_eighteen(short: str, long: str) -> None:
+    """Ids with their checksums as Salesforce publishes them."""
+    assert to_id18(short) == long
+    assert to_id18(long) == long
+    assert to_id18(f" {long} ") == long
+
+
+@pytest.mark.parametrize(
+    "text", ["", "001", "001A0000006Vm9rIAD", "001a0000006Vm9rIAC", "001A0000006Vm9é", "0" * 17]
+)
+def test_what_is_no_id_is_refused(text: str) -> None:
+    assert account_id(text) is Refusal.MALFORMED
+
+
+@given(st.from_regex(r"001[A-Za-z0-9]{12}", fullmatch=True))
+def test_changing_the_case_of_a_letter_is_noticed(short: str) -> None:
+    long = to_id18(short)
+    for position, character in enumerate(short):
+        if character.isalpha():
+            broken = short[:position] + character.swapcase() + long[position + 1 :]
+            assert account_id(broken) is Refusal.MALFORMED
