@@ -1,6 +1,7 @@
 """Whom the session trusts."""
 
 import contextlib
+import gc
 import ipaddress
 import select
 import socket
@@ -135,14 +136,13 @@ def call(url: str, ca_bundle: str | None) -> object:
 def test_an_untrusted_certificate_names_the_setting_and_is_not_tried_again(
     tls: tuple[ssl.SSLContext, str],
 ) -> None:
-    with (
-        ScriptedSalesforce(OK, tls=tls[0]) as server,
-        pytest.raises(ConfigError, match="caBundleConfigMapRef") as raised,
-    ):
-        call(server.url, None)
+    with ScriptedSalesforce(OK, tls=tls[0]) as server:
+        with pytest.raises(ConfigError, match="caBundleConfigMapRef") as raised:
+            call(server.url, None)
+        assert not server.logins
+        assert call(server.url, tls[1]) == {"fine": True}
     assert raised.value.reason == "SalesforceCertificateFailed"
     assert "localhost" in raised.value.message
-    assert not server.logins
 
 
 def test_a_certificate_for_another_host_is_refused_although_its_issuer_is_trusted(
@@ -155,6 +155,7 @@ def test_a_certificate_for_another_host_is_refused_although_its_issuer_is_truste
         with pytest.raises(ConfigError, match=r"acme\.my\.salesforce\.com") as raised:
             call("https://acme.my.salesforce.com", tls[1])
         assert not server.logins
+        assert call(server.url, tls[1]) == {"fine": True}
     assert raised.value.reason == "SalesforceCertificateFailed"
 
 
@@ -188,3 +189,20 @@ def test_a_bundle_that_is_none_is_named(text: str) -> None:
     with pytest.raises(ConfigError, match="caBundleConfigMapRef") as raised:
         Session("https://acme.my.salesforce.com", ClientSecret("id", "secret"), ca_bundle=text)
     assert raised.value.reason == "SalesforceCertificateFailed"
+
+
+def test_closing_gives_the_connections_back_at_once(tls: tuple[ssl.SSLContext, str]) -> None:
+    """A connection that waits for the garbage collector holds the org's end open as well."""
+    with ScriptedSalesforce(OK, tls=tls[0]) as server:
+        port = int(server.url.rpartition(":")[2])
+        session = Session(server.url, ClientSecret("id", "secret"), ca_bundle=tls[1])
+        session.sign_in()
+        assert open_connections(port) == 1
+        session.close()
+        assert open_connections(port) == 0
+
+
+def open_connections(port: int) -> int:
+    """Our TLS connections to that port on loopback."""
+    sockets = [one for one in gc.get_objects() if type(one) is ssl.SSLSocket]
+    return sum(one.fileno() != -1 and one.getpeername()[1] == port for one in sockets)

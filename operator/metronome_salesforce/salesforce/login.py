@@ -234,7 +234,7 @@ def _soap(wire: Wire, instance_url: str, credentials: Password, api_version: str
     except Exception:  # noqa: BLE001 -- a page that is no XML makes the parser raise its own kinds
         failure = _answer_failure(wire)
     else:
-        text = wire.last.text if wire.last is not None else ""
+        text = wire.login_answer.text if wire.login_answer is not None else ""
         user = re.search(r"<userId>\s*(\w{15,18})\s*</userId>", text)
         return Login(str(session_id), user[1] if user else None)
     raise failure
@@ -279,7 +279,7 @@ _SOAP_SENTENCES = {
 
 def _answer_failure(wire: Wire) -> TransientError | ProductError:
     """The failure of a login that was answered with something else than a login's answer."""
-    response = wire.last
+    response = wire.login_answer
     status = response.status_code if response is not None else HTTPStatus.BAD_GATEWAY
     if status < HTTPStatus.MULTIPLE_CHOICES:
         return TransientError("SalesforceUnavailable", "the login's answer cannot be read")

@@ -82,7 +82,7 @@ class Wire(requests.Session):
             self.mount(f"https://{parts.netloc}/", _PlainAdapter())
         self.calls: Counter[tuple[str, str]] = Counter()
         self.quota: Quota | None = None
-        self.last: requests.Response | None = None
+        self.login_answer: requests.Response | None = None
 
     def request(self, method: str | bytes, url: str | bytes, *_: Any, **kwargs: Any) -> Any:
         """Send one request. Redirects are not followed: they would take the token along."""
@@ -91,7 +91,7 @@ class Wire(requests.Session):
         kwargs["allow_redirects"] = False
         kwargs["proxies"] = get_environ_proxies(_plain(address) if self._plain else address)
         family, status, started = family_of(address), "error", time.monotonic()
-        self.last = None
+        self.login_answer = None
         try:
             response = super().request(method, address, **kwargs)
             status = str(response.status_code)
@@ -102,11 +102,18 @@ class Wire(requests.Session):
             self.calls[family, status] += 1
             if self._on_request is not None:
                 self._on_request(family, status, time.monotonic() - started)
-        self.last = response
+        if family == "oauth":
+            # simple-salesforce's SOAP login keeps back what else the answer holds.
+            self.login_answer = response
         told = _LIMIT_INFO.search(response.headers.get("Sforce-Limit-Info", ""))
         if told:
             self.quota = Quota(int(told[1]), int(told[2]))
         return response
+
+    def close(self) -> None:
+        """Close every connection. urllib3 closes a pool when nothing refers to it any more."""
+        self.login_answer = None
+        super().close()
 
 
 class _TrustingAdapter(HTTPAdapter):
