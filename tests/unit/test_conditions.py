@@ -1,0 +1,254 @@
+"""What happened to a MetronomeSync → its status, conditions and Events."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from metronome_salesforce import conditions
+from metronome_salesforce.conditions import Event, Moment, Tokens
+from metronome_salesforce.errors import ConfigError
+from metronome_salesforce.report import Counts, CycleReport, Outcome, Rejected, Retry, Trigger
+
+SIX = datetime(2026, 3, 5, 6, tzinfo=UTC)
+NOW = Moment(SIX, 3)
+LATER = Moment(SIX + timedelta(hours=1), 4)
+
+
+def report(outcome: Outcome = Outcome.SUCCEEDED, **fields: Any) -> CycleReport:
+    given: dict[str, Any] = {
+        "id": "run-1",
+        "trigger": Trigger.SCHEDULE,
+        "started_at": "2026-03-05T06:00:00Z",
+        "finished_at": "2026-03-05T06:01:12Z",
+        "duration": 72.3,
+        "outcome": outcome,
+        "reason": outcome.value,
+        "message": f"It {outcome.value}.",
+        **fields,
+    }
+    return CycleReport(**given)
+
+
+def after(
+    status: dict[str, Any],
+    ended: CycleReport,
+    moment: Moment = NOW,
+    tokens: Tokens = Tokens(),  # noqa: B008 -- a frozen value
+    limit: int = 10,
+) -> dict[str, Any]:
+    """The status once the run is written."""
+    patch = conditions.finished(status, moment, ended, tokens, history_limit=limit)
+    return conditions.merged(status, patch)
+
+
+def three(status: dict[str, Any]) -> tuple[str, str, str]:
+    """Ready, Stalled and Reconciling."""
+    found = {one["type"]: one["status"] for one in status["conditions"]}
+    return found["Ready"], found["Stalled"], found["Reconciling"]
+
+
+def get(status: dict[str, Any], kind: str) -> dict[str, Any]:
+    return next(one for one in status["conditions"] if one["type"] == kind)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "retry", "expected"),
+    [
+        (Outcome.SUCCEEDED, Retry.NO, ("True", "False", "False")),
+        (Outcome.PARTIALLY_FAILED, Retry.NO, ("False", "False", "False")),
+        (Outcome.FAILED, Retry.LATER, ("Unknown", "False", "False")),
+        (Outcome.FAILED, Retry.AFTER_CHANGE, ("False", "True", "False")),
+        (Outcome.REFUSED, Retry.AFTER_CHANGE, ("False", "True", "False")),
+        (Outcome.PLANNED, Retry.NO, ("Unknown", "False", "False")),
+    ],
+)
+def test_each_outcome_has_its_conditions(
+    outcome: Outcome, retry: Retry, expected: tuple[str, str, str]
+) -> None:
+    status = after({}, report(outcome, retry=retry))
+    assert three(status) == expected
+    assert get(status, "Ready")["reason"] == outcome.value
+
+
+def test_a_failure_that_is_tried_again_is_reconciling_once_its_time_is_known() -> None:
+    status = after({}, report(Outcome.FAILED, retry=Retry.LATER))
+    patch = conditions.waiting(status, NOW, SIX + timedelta(minutes=1), retrying=True)
+    assert three(conditions.merged(status, patch)) == ("Unknown", "False", "True")
+    assert patch["nextRunTime"] == "2026-03-05T06:01:00Z"
+
+
+def test_what_a_person_must_mend_is_not_reconciling_although_it_is_tried() -> None:
+    status = after({}, report(Outcome.FAILED, retry=Retry.AFTER_CHANGE))
+    patch = conditions.waiting(status, NOW, SIX + timedelta(minutes=5), retrying=True)
+    assert three(conditions.merged(status, patch)) == ("False", "True", "False")
+
+
+def test_a_transition_time_moves_with_the_status_only() -> None:
+    first = after({}, report())
+    again = after(first, report(reason="Succeeded", message="Again."), LATER)
+    broken = after(again, report(Outcome.PARTIALLY_FAILED), LATER)
+
+    assert get(again, "Ready")["lastTransitionTime"] == "2026-03-05T06:00:00Z"
+    assert get(again, "Ready")["message"] == "Again."
+    assert get(again, "Ready")["observedGeneration"] == 4
+    assert get(broken, "Ready")["lastTransitionTime"] == "2026-03-05T07:00:00Z"
+
+
+def test_conditions_of_others_are_kept() -> None:
+    other = {"type": "PackageInstalled", "status": "True", "reason": "Found", "message": ""}
+    status = after({"conditions": [other]}, report())
+    assert get(status, "PackageInstalled") == other
+
+
+def test_a_running_cycle_leaves_ready_and_stalled_as_they_were() -> None:
+    before = after({}, report(Outcome.REFUSED, retry=Retry.AFTER_CHANGE))
+    patch = conditions.running(before, LATER, "run-2", Trigger.REQUESTED)
+    assert three(conditions.merged(before, patch)) == ("False", "True", "True")
+
+
+def test_suspending_keeps_what_is_known_of_the_org() -> None:
+    before = after({"nextRunTime": "2026-03-06T06:00:00Z"}, report())
+    status = conditions.merged(before, conditions.suspended(before, LATER))
+    assert three(status) == ("True", "False", "False")
+    assert "nextRunTime" not in status
+
+
+def test_a_run_is_summed_up_for_people_and_scripts() -> None:
+    rejected = [
+        Rejected("Invoice", f"key-{n}", "Update", "CODE", "no", ("A__c",)) for n in range(12)
+    ]
+    ended = report(
+        Outcome.PARTIALLY_FAILED,
+        rows={"Plan": Counts(created=1, unchanged=2), "Invoice": Counts(updated=3, rejected=12)},
+        api_requests={"metronome": 7, "salesforce": 8},
+        rejected=rejected,
+        customers={"total": 2, "linked": 1, "orphaned": 1, "archived": 0},
+    )
+    status = after({"lastSuccessTime": "2026-03-04T06:00:00Z", "failedAttempts": 2}, ended)
+
+    run = status["lastRun"]
+    assert run["duration"] == "1m12s"
+    assert run["generation"] == 3
+    assert len(run["rejected"]) == 10
+    assert run["rejected"][0]["fields"] == ["A__c"]
+    assert status["history"][0]["rows"] == {
+        "created": 1,
+        "updated": 3,
+        "unchanged": 2,
+        "deleted": 0,
+        "rejected": 12,
+    }
+    assert status["customers"]["orphaned"] == 1
+    assert status["failedAttempts"] == 0
+    assert status["lastSuccessTime"] == "2026-03-04T06:00:00Z", "a partial success is none"
+
+
+def test_only_a_full_success_is_remembered_as_full_resync() -> None:
+    assert "lastFullResyncTime" not in after({}, report())
+    assert "lastFullResyncTime" not in after({}, report(Outcome.PARTIALLY_FAILED, full=True))
+    full = after({}, report(full=True))
+    assert full["lastFullResyncTime"] == "2026-03-05T06:00:00Z"
+    assert full["lastSuccessTime"] == "2026-03-05T06:01:12Z"
+
+
+def test_the_last_run_is_replaced_and_not_mixed_with_the_one_before() -> None:
+    before = after(
+        {},
+        report(
+            Outcome.FAILED,
+            retry=Retry.LATER,
+            retry_after=9.0,
+            rows={"Plan": Counts(created=1)},
+            notes={"cut": {"Plan.Name": 2}},
+        ),
+    )
+    status = after(before, report(rows={"Invoice": Counts(updated=1)}))
+    assert list(status["lastRun"]["rows"]) == ["Invoice"]
+    assert status["lastRun"]["notes"] == {}
+    assert "retryAfterSeconds" not in status["lastRun"]
+
+
+def test_the_history_is_as_long_as_allowed_newest_first() -> None:
+    status: dict[str, Any] = {}
+    for n in range(5):
+        status = after(status, report(id=f"run-{n}"), limit=3)
+    assert [entry["id"] for entry in status["history"]] == ["run-4", "run-3", "run-2"]
+
+
+def test_tries_that_fail_alike_share_a_line_of_the_history() -> None:
+    missing = {"reason": "SecretNotFound", "retry": Retry.AFTER_CHANGE}
+    status = after({}, report(id="good"))
+    status = after(status, report(Outcome.FAILED, id="first", **missing))
+    status = after(status, report(Outcome.FAILED, id="again", trigger=Trigger.RETRY, **missing))
+    status = after(status, report(Outcome.FAILED, id="once more", trigger=Trigger.RETRY, **missing))
+    assert [entry["id"] for entry in status["history"]] == ["once more", "good"]
+    assert status["failedAttempts"] == 3
+
+
+def test_tokens_are_echoed_with_the_end_of_the_run() -> None:
+    patch = conditions.running({}, NOW, "run-1", Trigger.REQUESTED)
+    assert not {"lastHandledRequest", "lastHandledFullResync"} & patch.keys()
+    status = after({}, report(Outcome.FAILED), tokens=Tokens("a", "b"))
+    assert (status["lastHandledRequest"], status["lastHandledFullResync"]) == ("a", "b")
+
+
+def test_a_long_message_is_cut() -> None:
+    status = after({}, report(Outcome.FAILED, message="x" * 9000))
+    assert len(get(status, "Ready")["message"]) < 3000
+
+
+def test_a_spec_that_cannot_be_used_stalls() -> None:
+    error = ConfigError("InvalidSpec", "spec.timeZone: is not a known time zone.")
+    patch = conditions.stalled({"nextRunTime": "x"}, NOW, error)
+    status = conditions.merged({"nextRunTime": "x"}, patch)
+    assert three(status) == ("False", "True", "False")
+    assert get(status, "Stalled")["message"] == error.message
+    assert "nextRunTime" not in status
+
+
+def test_a_patch_that_changes_nothing_is_recognised() -> None:
+    status = after({}, report())
+    waiting = conditions.waiting(status, NOW, SIX, retrying=False)
+    status = conditions.merged(status, waiting)
+    assert (
+        conditions.changes_nothing(status, conditions.waiting(status, LATER, SIX, retrying=False))
+        is False
+    ), "the generation is another"
+    same = Moment(LATER.at, 3)
+    again = conditions.waiting(status, same, SIX, retrying=False)
+    assert conditions.changes_nothing(status, again)
+
+
+def test_quiet_days_have_no_events() -> None:
+    before = after({}, report())
+    assert conditions.events(before, after(before, report(), LATER), report()) == []
+
+
+def test_events_tell_of_changes() -> None:
+    first = after({}, report())
+    broken = after(first, report(Outcome.PARTIALLY_FAILED, reason="RowsRejected"))
+    still = after(broken, report(Outcome.PARTIALLY_FAILED, reason="RowsRejected"))
+    mended = after(still, report())
+
+    assert [event.kind for event in conditions.events({}, first)] == ["Normal"]
+    assert [event.reason for event in conditions.events(first, broken)] == ["RowsRejected"]
+    assert conditions.events(broken, still) == []
+    (recovered,) = conditions.events(still, mended)
+    assert (recovered.kind, recovered.reason) == ("Normal", "Recovered")
+    assert "RowsRejected" in recovered.message
+
+
+def test_facts_of_a_cycle_become_events_once_each() -> None:
+    fact = ("CustomersGone", "3 customers are gone.")
+    ended = report(events=[fact, fact])
+    status = after({}, report())
+    assert conditions.events(status, status, ended) == [Event("Warning", *fact)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (12.4, "12s"), (59.6, "1m00s"), (185, "3m05s"), (3600, "1h00m"), (7384, "2h03m")],
+)
+def test_durations_are_short(seconds: float, text: str) -> None:
+    assert conditions.duration_text(seconds) == text

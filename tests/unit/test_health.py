@@ -1,0 +1,153 @@
+"""Alive, ready, or a zombie: by a clock of our own, and over HTTP."""
+
+import asyncio
+import threading
+import urllib.error
+import urllib.request
+
+import pytest
+
+from metronome_salesforce.health import Health, HealthServer, WatchLag, is_newer
+
+
+class Clock:
+    """A monotonic clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.mark.parametrize(
+    ("version", "than", "expected"),
+    [
+        ("10", "9", True),
+        ("9", "10", False),
+        ("9", "9", False),
+        ("1", None, True),
+        ("abc", "abd", True),
+        ("abc", "abc", False),
+    ],
+)
+def test_versions_compare_as_numbers(version: str, than: str | None, expected: bool) -> None:
+    assert is_newer(version, than) is expected
+
+
+def test_a_watch_that_keeps_up_does_not_lag() -> None:
+    lag = WatchLag()
+    lag.delivered("a", "5")
+    lag.listed({"a": "5"}, 0.0)
+    assert lag.seconds(500.0) == 0.0
+
+
+def test_a_version_that_the_watch_never_brings_is_lag_since_it_was_listed() -> None:
+    lag = WatchLag()
+    lag.delivered("a", "5")
+    lag.listed({"a": "6"}, 10.0)
+    lag.listed({"a": "7"}, 70.0)
+    assert lag.seconds(140.0) == 130.0
+
+
+def test_a_watch_that_is_late_and_busy_does_not_lag() -> None:
+    """Each list shows something newer than the watch, which yet delivers what was missed before."""
+    lag = WatchLag()
+    for n in range(10):
+        lag.listed({"a": str(n + 1)}, n * 60.0)
+        lag.delivered("a", str(n + 1))
+        assert lag.seconds(n * 60.0 + 59) == 0.0
+
+
+def test_an_object_that_the_watch_does_not_know_is_lag() -> None:
+    lag = WatchLag()
+    lag.listed({"new": "3"}, 0.0)
+    assert lag.seconds(50.0) == 50.0
+    lag.delivered("new", "4")
+    assert lag.seconds(60.0) == 0.0
+
+
+def test_a_deletion_that_the_watch_does_not_tell_is_lag() -> None:
+    lag = WatchLag()
+    lag.delivered("a", "5")
+    lag.listed({}, 0.0)
+    lag.listed({}, 60.0)
+    assert lag.seconds(90.0) == 90.0
+    lag.deleted("a")
+    assert lag.seconds(95.0) == 0.0
+
+
+def test_a_dead_watch_is_reported_after_a_while() -> None:
+    clock = Clock()
+    health = Health(clock=clock)
+    health.looked()
+    health.listed({"a": "1"})
+    clock.time += 119
+    health.looked()
+    assert health.trouble() is None
+    clock.time += 2
+    assert "watch" in str(health.trouble())
+    health.lag.delivered("a", "1")
+    assert health.trouble() is None
+
+
+def test_lists_that_are_no_longer_even_tried_are_reported() -> None:
+    clock = Clock()
+    health = Health(clock=clock)
+    health.looked()
+    clock.time += 301
+    assert "listed" in str(health.trouble())
+
+
+def test_an_api_server_that_is_down_is_no_trouble_of_ours() -> None:
+    clock = Clock()
+    health = Health(clock=clock)
+    for _ in range(100):
+        clock.time += 30
+        health.looked()
+        assert health.trouble() is None
+    assert health.not_ready() is not None, "nothing was ever listed"
+
+
+async def test_an_event_loop_that_stands_is_reported() -> None:
+    clock = Clock()
+    health = Health(clock=clock)
+    beating = asyncio.create_task(health.beat())
+    await asyncio.sleep(0)
+    assert health.trouble() is None
+    clock.time += 31
+    assert "event loop" in str(health.trouble())
+    beating.cancel()
+
+
+def get(server: HealthServer, path: str) -> tuple[int, str, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=5) as answer:
+            return answer.status, answer.headers["Content-Type"], answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers["Content-Type"], error.read().decode()
+
+
+def test_the_probes_and_metrics_are_served() -> None:
+    clock = Clock()
+    health = Health(clock=clock)
+    with HealthServer(health, lambda: (b"m 1\n", "text/plain; version=1.0"), "127.0.0.1", 0) as it:
+        assert get(it, "/healthz")[0] == 200
+        assert get(it, "/readyz")[0] == 503
+        health.listed({})
+        assert get(it, "/readyz")[0] == 200
+        assert get(it, "/metrics") == (200, "text/plain; version=1.0", "m 1\n")
+        health.listed({"a": "1"})
+        clock.time += 500
+        code, _, sentence = get(it, "/healthz")
+        assert (code, sentence) == (503, "The watch has been behind the list for 500 seconds.\n")
+        health.stopping()
+        assert (get(it, "/healthz")[0], get(it, "/readyz")[0]) == (200, 503)
+
+
+def test_a_port_that_is_taken_is_an_error() -> None:
+    health = Health()
+    with HealthServer(health, lambda: (b"", ""), "127.0.0.1", 0) as first, pytest.raises(OSError):
+        HealthServer(health, lambda: (b"", ""), "127.0.0.1", first.port)
+    assert not [thread for thread in threading.enumerate() if thread.name == "health"]

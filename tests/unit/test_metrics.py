@@ -1,0 +1,153 @@
+"""The metrics, as a scrape shows them."""
+
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from metronome_salesforce.metrics import Metrics
+from metronome_salesforce.report import Counts, CycleReport, Outcome, Trigger
+
+ACME, OTHER = ("billing", "acme"), ("billing", "other")
+IDENTITY = {"namespace": "billing", "name": "acme"}
+
+
+@pytest.fixture(name="metrics")
+def _metrics() -> Metrics:
+    return Metrics(CollectorRegistry())
+
+
+def scraped(metrics: Metrics, metric: str, /, **labels: str) -> dict[tuple[str, ...], float]:
+    """The values of one metric by the labels that were not asked for."""
+    found = {}
+    for family in text_string_to_metric_families(metrics.render().decode()):
+        for sample in family.samples:
+            if sample.name == f"metronome_salesforce_{metric}" and labels.items() <= (
+                sample.labels.items()
+            ):
+                rest = tuple(v for k, v in sample.labels.items() if k not in labels)
+                found[rest] = sample.value
+    return found
+
+
+def report(**fields: Any) -> CycleReport:
+    given: dict[str, Any] = {
+        "id": "r",
+        "trigger": Trigger.SCHEDULE,
+        "started_at": "",
+        "outcome": Outcome.SUCCEEDED,
+        **fields,
+    }
+    return CycleReport(**given)
+
+
+def test_runs_and_their_duration_are_counted(metrics: Metrics) -> None:
+    metrics.ran(ACME, report(duration=12.0))
+    metrics.ran(ACME, report(duration=100.0))
+    metrics.ran(ACME, report(outcome=Outcome.FAILED, trigger=Trigger.RETRY))
+    assert scraped(metrics, "runs_total", **IDENTITY) == {
+        ("Succeeded", "Schedule"): 2,
+        ("Failed", "Retry"): 1,
+    }
+    assert scraped(metrics, "run_duration_seconds_sum", **IDENTITY) == {(): 112.0}
+
+
+def test_rows_are_counted_by_object_operation_and_outcome(metrics: Metrics) -> None:
+    counts = Counts(created=5, updated=4, unchanged=3, deleted=2, rejected=1)
+    metrics.ran(ACME, report(rows={"Invoice": counts}))
+    metrics.ran(ACME, report(rows={"Invoice": counts}, outcome=Outcome.PLANNED))
+    found = scraped(metrics, "rows_total", **IDENTITY, object="Invoice")
+    assert found == {
+        ("create", "succeeded"): 5,
+        ("update", "succeeded"): 4,
+        ("none", "unchanged"): 3,
+        ("delete", "succeeded"): 2,
+        ("write", "rejected"): 1,
+    }
+
+
+def test_api_requests_and_quota_are_shown(metrics: Metrics) -> None:
+    calls = [("metronome", "invoices", "200", 7), ("salesforce", "query", "503", 2)]
+    metrics.ran(ACME, report(api_calls=calls, quota={"used": 900, "maximum": 1000}))
+    assert scraped(metrics, "api_requests_total", **IDENTITY) == {
+        ("metronome", "invoices", "200"): 7,
+        ("salesforce", "query", "503"): 2,
+    }
+    assert scraped(metrics, "api_quota_used", **IDENTITY) == {(): 900}
+    assert scraped(metrics, "api_quota_max", **IDENTITY) == {(): 1000}
+    assert scraped(metrics, "api_quota_remaining", **IDENTITY) == {(): 100}
+
+
+def test_a_restarted_operator_shows_what_the_status_says(metrics: Metrics) -> None:
+    metrics.show(
+        ACME,
+        {
+            "lastSuccessTime": "2026-03-05T06:00:00Z",
+            "nextRunTime": "2026-03-06T06:00:00Z",
+            "conditions": [
+                {"type": "Ready", "status": "Unknown"},
+                {"type": "Stalled", "status": "True"},
+            ],
+            "customers": {"total": 5, "linked": 3, "orphaned": 2, "archived": 1},
+        },
+    )
+    assert scraped(metrics, "last_success_timestamp_seconds", **IDENTITY) == {(): 1772690400}
+    assert scraped(metrics, "next_run_timestamp_seconds", **IDENTITY) == {(): 1772776800}
+    assert scraped(metrics, "ready", **IDENTITY) == {(): -1}
+    assert scraped(metrics, "stalled", **IDENTITY) == {(): 1}
+    assert scraped(metrics, "customers", **IDENTITY) == {
+        ("linked",): 3,
+        ("orphaned",): 2,
+        ("archived",): 1,
+    }
+
+
+def test_a_suspended_sync_has_no_next_run(metrics: Metrics) -> None:
+    metrics.show(ACME, {"nextRunTime": "2026-03-06T06:00:00Z"})
+    metrics.show(ACME, {})
+    assert scraped(metrics, "next_run_timestamp_seconds") == {}
+
+
+def test_running_is_shown(metrics: Metrics) -> None:
+    metrics.running(ACME, now=True)
+    assert scraped(metrics, "running", **IDENTITY) == {(): 1}
+    metrics.running(ACME, now=False)
+    assert scraped(metrics, "running", **IDENTITY) == {(): 0}
+
+
+def test_everything_of_a_deleted_sync_goes_and_nothing_else(metrics: Metrics) -> None:
+    for key in (ACME, OTHER):
+        metrics.ran(
+            key,
+            report(
+                rows={"Plan": Counts(created=1)},
+                api_calls=[("metronome", "plans", "200", 1)],
+                quota={"used": 1, "maximum": 2},
+            ),
+        )
+        metrics.running(key, now=True)
+        metrics.failed(key)
+        metrics.show(key, {"customers": {"linked": 1}})
+    metrics.forget(ACME)
+    text = metrics.render().decode()
+    assert 'name="acme"' not in text
+    assert 'name="other"' in text
+
+
+def test_the_version_is_shown(metrics: Metrics) -> None:
+    assert list(scraped(metrics, "build_info").values()) == [1]
+
+
+def test_no_label_can_hold_an_id(metrics: Metrics) -> None:
+    """The label names are a closed list; a new one has to be thought about."""
+    metrics.ran(ACME, report(rows={"Plan": Counts(created=1)}, api_calls=[("a", "b", "c", 1)]))
+    metrics.show(ACME, {"customers": {"linked": 1}})
+    names = {
+        label
+        for family in text_string_to_metric_families(metrics.render().decode())
+        for sample in family.samples
+        for label in sample.labels
+    }
+    allowed = {"namespace", "name", "outcome", "trigger", "object", "operation", "system"}
+    assert names <= allowed | {"family", "status", "state", "version", "le"}
