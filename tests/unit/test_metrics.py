@@ -19,14 +19,14 @@ def _metrics() -> Metrics:
 
 
 def scraped(metrics: Metrics, metric: str, /, **labels: str) -> dict[tuple[str, ...], float]:
-    """The values of one metric by the labels that were not asked for."""
+    """The values of one metric by the labels not asked for, which are sorted by their names."""
     found = {}
     for family in text_string_to_metric_families(metrics.render().decode()):
         for sample in family.samples:
             if sample.name == f"metronome_salesforce_{metric}" and labels.items() <= (
                 sample.labels.items()
             ):
-                rest = tuple(v for k, v in sample.labels.items() if k not in labels)
+                rest = tuple(v for k, v in sorted(sample.labels.items()) if k not in labels)
                 found[rest] = sample.value
     return found
 
@@ -71,8 +71,8 @@ def test_api_requests_and_quota_are_shown(metrics: Metrics) -> None:
     calls = [("metronome", "invoices", "200", 7), ("salesforce", "query", "503", 2)]
     metrics.ran(ACME, report(api_calls=calls, quota={"used": 900, "maximum": 1000}))
     assert scraped(metrics, "api_requests_total", **IDENTITY) == {
-        ("metronome", "invoices", "200"): 7,
-        ("salesforce", "query", "503"): 2,
+        ("invoices", "200", "metronome"): 7,
+        ("query", "503", "salesforce"): 2,
     }
     assert scraped(metrics, "api_quota_used", **IDENTITY) == {(): 900}
     assert scraped(metrics, "api_quota_max", **IDENTITY) == {(): 1000}
