@@ -121,9 +121,9 @@ def canon(kind: ValueKind, value: object) -> Value:
 def is_cut(kind: ValueKind, value: object) -> bool:
     """Tell whether `canon` shortens `value` to make it fit."""
     match kind:
-        case Text(length) if isinstance(value, str):
+        case Text(length) if isinstance(value, str) and not _surely_fits(value, length):
             return units(_single_line(value)) > length
-        case LongText(length) if isinstance(value, str):
+        case LongText(length) if isinstance(value, str) and not _surely_fits(value, length):
             return units(_lines(value)) > length
         case _:
             return False
@@ -131,12 +131,14 @@ def is_cut(kind: ValueKind, value: object) -> bool:
 
 def units(text: str) -> int:
     """The length as the platform counts it: characters beyond the basic plane count twice."""
+    if text.isascii():
+        return len(text)
     return len(text) + sum(1 for character in text if ord(character) > _BASIC_PLANE_END)
 
 
 def cut(text: str, length: int) -> str:
     """`text`, or its beginning with an ellipsis, in at most `length` UTF-16 units."""
-    if units(text) <= length:
+    if _surely_fits(text, length) or units(text) <= length:
         return text
     kept: list[str] = []
     room = length - 1
@@ -160,6 +162,11 @@ def content_hash(content: Mapping[str, Value]) -> str:
     ).hexdigest()
 
 
+def _surely_fits(text: str, length: int) -> bool:
+    """True without counting, even if every character counted twice."""
+    return len(text) * 2 <= length
+
+
 def _single_line(text: str) -> str:
     return _CONTROL.sub(" ", text).strip()
 
@@ -179,6 +186,8 @@ def _long_text(value: object, length: int) -> str | None:
 
 def _encodable(text: str) -> str:
     """Lone surrogates, legal in JSON escapes, cannot be sent as UTF-8."""
+    if text.isascii():
+        return text
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

@@ -70,7 +70,7 @@ class Target(Protocol):
     def check(self, mappings: Sequence[ObjectMapping]) -> OrgState:
         """Sign in and see that every object and field of `mappings` is there and writable.
 
-        Raises ConfigError with reason `AuthenticationFailed`, `PackageMissing`,
+        Raises ConfigError with reason `SalesforceAuthenticationFailed`, `PackageMissing`,
         `FieldNotAccessible` or `ObjectNotAccessible`, naming object, field and the permission set.
         """
 
