@@ -8,7 +8,7 @@ Field-Level Security).
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from metronome_salesforce.sandbox.salesforce.schema import Field, Schema, SObject
+from metronome_salesforce.sandbox.salesforce.schema import Field, SObject
 
 SYSTEM_PERMISSIONS = frozenset({
     "ApiEnabled", "ModifyAllData", "ModifyMetadata", "AssignPermissionSets", "ViewSetup",
@@ -137,7 +137,7 @@ def _field_grant(key: str, each: Field, user: User, sets: list[PermissionSet]) -
 
 
 class AccessCache:
-    """Accesses of all users, worked out once for each schema and assignment."""
+    """Accesses of all users, worked out once; cleared by deploys and assignments."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], Access] = {}
@@ -146,15 +146,10 @@ class AccessCache:
         """Forget everything: the schema or an assignment changed."""
         self._known.clear()
 
-    def get(
-        self, schema: Schema, name: str, user: User, sets: list[PermissionSet]
-    ) -> Access | None:
-        """The user's access to the object, or None for an unknown object."""
-        key = (user.id, name.lower())
-        found = self._known.get(key)
-        if found is None:
-            sobject = schema.get(name)
-            if sobject is None:
-                return None
-            found = self._known[key] = access_to(sobject, user, sets)
-        return found
+    def find(self, user: User, name: str) -> Access | None:
+        """The access worked out before."""
+        return self._known.get((user.id, name.lower()))
+
+    def keep(self, user: User, access: Access) -> None:
+        """Remember an access."""
+        self._known[user.id, access.sobject.name.lower()] = access

@@ -75,6 +75,7 @@ def run_together(
         storage.run("COMMIT")
         return answers
     storage.run("ROLLBACK")
+    call.org.state.access_cache.clear()
     counted.clear()
     counted.update(before)
     halted = [{"errorCode": "PROCESSING_HALTED", "message": _HALTED}]

@@ -13,6 +13,7 @@ from metronome_salesforce.sandbox.salesforce.access import (
     AccessCache,
     PermissionSet,
     User,
+    access_to,
     system_permissions,
 )
 from metronome_salesforce.sandbox.salesforce.exceptions import RowError
@@ -115,12 +116,14 @@ class OrgState:
 
     def access(self, name: str, user: User) -> Access | None:
         """The user's view of an object, or None if there is no such object for the user."""
-        found = self.access_cache.get(self.schema, name, user, self.assigned_cached(user))
-        return found if found is not None and found.grant.read else None
-
-    def assigned_cached(self, user: User) -> list[PermissionSet]:
-        """As `assigned`; one indexed query, cheap enough to be always right."""
-        return self.assigned(user)
+        found = self.access_cache.find(user, name)
+        if found is None:
+            sobject = self.schema.get(name)
+            if sobject is None:
+                return None
+            found = access_to(sobject, user, self.assigned(user))
+            self.access_cache.keep(user, found)
+        return found if found.grant.read else None
 
     def may(self, user: User, permission: str) -> bool:
         """Whether the user has a system permission."""

@@ -46,6 +46,7 @@ def delete_rows(
         storage.run("RELEASE one")
     if all_or_none and any(each.errors for each in results):
         storage.run("ROLLBACK TO removal" if outer else "ROLLBACK")
+        state.access_cache.clear()
         if outer:
             storage.run("RELEASE removal")
         rolled_back = RowRefusedError(

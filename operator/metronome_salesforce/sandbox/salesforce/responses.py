@@ -110,7 +110,9 @@ class Gateway:
     def _count(self, segments: list[str], reply: Reply) -> None:
         with self._org.lock:
             self._org.statistics.calls[_family(segments), reply.status] += 1
-            if segments[:2] == ["services", "data"] and len(segments) > 2:
+            if segments[:3] == ["services", "Soap", "m"]:
+                self._org.api_used += 1
+            elif segments[:2] == ["services", "data"] and len(segments) > 2:
                 self._org.api_used += 1
                 reply.headers["Sforce-Limit-Info"] = self._limit_info()
 

@@ -107,7 +107,7 @@ def standard_objects() -> list[SObject]:
         *system_fields(owner=True),
         _lookup_read_only("MasterRecordId", "Master Record ID", "Contact", "MasterRecord"),
         _lookup("AccountId", "Account ID", "Account", "Account", permissionable=True,
-                children="Contacts"),
+                children="Contacts", delete_constraint="Cascade"),
         Field("LastName", "Last Name", "Text", length=80, required=True),
         _text("FirstName", "First Name", 40),
         Field("Name", "Full Name", "Text", length=121, name_field=True,

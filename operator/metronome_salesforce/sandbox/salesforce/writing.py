@@ -187,6 +187,7 @@ class Batch:
         return results
 
     def _roll_back(self, *, outer: bool) -> None:
+        self._state.access_cache.clear()
         if outer:
             self._state.storage.run("ROLLBACK TO batch")
             self._state.storage.run("RELEASE batch")
