@@ -136,6 +136,25 @@ def finished(
     return patch | echoed(tokens)
 
 
+def essence(patch: Status) -> Json:
+    """What of a `finished` patch must be written, should the API server refuse the whole.
+
+    Without it a run would count as one that never ended, and be repeated at once for ever.
+    """
+    run = patch["lastRun"]
+    kept = ("id", "trigger", "generation", "outcome", "retry", "full", "startedAt", "finishedAt")
+    sentence = "The API server refused the whole report; see the operator's log."
+    return {
+        "progress": None,
+        "lastRun": {**{name: run[name] for name in kept}, "message": sentence},
+        **{
+            name: patch[name]
+            for name in ("failedAttempts", "lastHandledRequest", "lastHandledFullResync")
+            if name in patch
+        },
+    }
+
+
 def echoed(tokens: Tokens) -> Json:
     """The requests that have been answered."""
     patch: Json = {}
@@ -204,7 +223,7 @@ def events(before: Status, after: Status, report: CycleReport | None = None) -> 
     """
     found: list[Event] = []
     old, new = _get(before, READY), _get(after, READY)
-    if new is not None and _essence(old) != _essence(new):
+    if new is not None and _state(old) != _state(new):
         reason, message = new["reason"], new["message"]
         if new["status"] == _TRUE:
             if old is not None and old["reason"] not in _BEFORE_FIRST:
@@ -361,7 +380,7 @@ def _is(status: Status, kind: str, value: str) -> bool:
     return found is not None and found.get("status") == value
 
 
-def _essence(condition: Mapping[str, Any] | None) -> tuple[Any, Any] | None:
+def _state(condition: Mapping[str, Any] | None) -> tuple[Any, Any] | None:
     return None if condition is None else (condition.get("status"), condition.get("reason"))
 
 

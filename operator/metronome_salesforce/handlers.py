@@ -15,13 +15,12 @@ import random
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import kopf
-from prometheus_client import CollectorRegistry
 
 from metronome_salesforce.errors import ConfigError
 from metronome_salesforce.execution.lease import Timing
@@ -39,19 +38,28 @@ LINKS_BY_SYNC = "links_by_sync"
 """The index of CustomerLinks: (namespace, name of the MetronomeSync) to the links' bodies."""
 
 
+_KOPF_END_SECONDS = 10.0  # it gives its own tasks 5 seconds, and its workers 2
+_LEFT_SECONDS = 5.0
+
+
+class KopfStuckError(Exception):
+    """The framework has failed and does not even end; the process has to."""
+
+
 @dataclass(frozen=True, slots=True)
 class OperatorOptions:
     """How an operator runs; times are seconds.
 
     `namespaces`: the ones to serve, none for the whole cluster. `kubeconfig`: a file, None for the
-    pod's own access or the usual file. `port` serves /metrics, /healthz and /readyz (0: any free
-    one). `identity` is what Leases are held under: the pod's name, or any name that no other living
-    process has; without one a new name is made, and Leases of a killed process have to expire.
+    pod's own access or the usual file. `port` (0: any free one) of `host` (None: all addresses, of
+    IPv4 and IPv6) serves /metrics, /healthz and /readyz. `identity` is what Leases are held under:
+    the pod's name, or any name that no other living process has; without one a new name is made,
+    and Leases of a killed process have to expire.
     """
 
     namespaces: tuple[str, ...] = ()
     kubeconfig: str | None = None
-    host: str = "0.0.0.0"  # noqa: S104 -- the kubelet's probes come from outside of the pod
+    host: str | None = None
     port: int = 8080
     identity: str | None = None
     max_cycles: int = 10
@@ -73,6 +81,8 @@ def run(
 
     Logging is the caller's to configure. `cycle_command` replaces the program that runs cycles,
     `now` the clock that schedules are read by; `on_started` is told the port of the probes.
+    `stop` is for callers that are not the main thread; it is also set when the operator ends by
+    itself.
     """
     try:
         rules = host_rules(os.environ)
@@ -80,7 +90,7 @@ def run(
     except (ConfigError, KubeError) as error:
         logger.error("cannot start: %s", error)  # noqa: TRY400 -- a setting, not a bug
         return 2
-    metrics = Metrics(CollectorRegistry())
+    metrics = Metrics()
     identity = options.identity or f"{socket.gethostname()}-{secrets.token_hex(4)}"
 
     def make_runtime() -> Runtime:
@@ -104,7 +114,7 @@ def run(
         ) as server:
             if on_started is not None:
                 on_started(server.port)
-            asyncio.run(_serve(options, make_runtime(), health, identity, stop))
+            _run_to_end(lambda: _serve(options, make_runtime(), health, identity, stop))
     except OSError as error:
         logger.error("cannot serve the probes on port %d: %s", options.port, error.strerror)  # noqa: TRY400 -- as above
         return 2
@@ -130,14 +140,14 @@ async def _serve(
         health.stopping()
         await syncs.stop()
 
-    # These start before kopf: it takes all later tasks for its own and cancels them at its end.
     background = [
         asyncio.create_task(health.beat()),
         asyncio.create_task(syncs.resync(options.namespaces, options.resync_every)),
     ]
-    await asyncio.sleep(0)
+    # kopf takes all tasks that it does not know from before for its own, and ends them with it.
+    ours = asyncio.all_tasks()
     try:
-        await kopf.operator(
+        tasks = await kopf.spawn_tasks(
             registry=_registry(runtime.kube, syncs, options, end),
             namespaces=options.namespaces,
             clusterwide=not options.namespaces,
@@ -147,11 +157,36 @@ async def _serve(
             identity=_kopf_identity(identity),
             stop_flag=stop,
         )
+        running = asyncio.create_task(kopf.run_tasks(tasks, ignored=ours))
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        # None of kopf's tasks ends but at the end, or by a failure; then some of the others may
+        # wait for ever for what the failed one should have brought.
+        await end()
+        done, _ = await asyncio.wait({running}, timeout=_KOPF_END_SECONDS)
+        if not done:
+            raise KopfStuckError("kopf did not end")
+        await running
     finally:
+        if stop is not None:
+            stop.set()  # else the thread in which kopf waits for it would never end
         await end()
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
+
+
+def _run_to_end(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run the coroutine as `asyncio.run` does, but wait for what it leaves behind only so long."""
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(main())
+    finally:
+        if left := asyncio.all_tasks(loop):
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(left, timeout=_LEFT_SECONDS))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
 
 
 def _registry(

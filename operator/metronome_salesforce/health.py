@@ -132,12 +132,12 @@ class Health:
 class HealthServer:
     """Serves /healthz, /readyz and /metrics from a thread; a context manager.
 
-    `render` makes the metrics and their content type. Port 0 takes any free one, then `port` tells
-    which. Raises OSError if the port is taken.
+    `render` makes the metrics and their content type. Host None is every address. Port 0 takes any
+    free one, then `port` tells which. Raises OSError if the port is taken.
     """
 
     def __init__(
-        self, health: Health, render: Callable[[], tuple[bytes, str]], host: str, port: int
+        self, health: Health, render: Callable[[], tuple[bytes, str]], host: str | None, port: int
     ) -> None:
         self._health = health
         self._render = render

@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
 from urllib.parse import quote
@@ -83,9 +83,9 @@ class Connection:
     verify: bool
     cert_file: str | None
     key_file: str | None
-    token: str | None
-    username: str | None
-    password: str | None
+    token: str | None = field(repr=False)
+    username: str | None = field(repr=False)
+    password: str | None = field(repr=False)
 
 
 class Kube:

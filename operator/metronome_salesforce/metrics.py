@@ -30,9 +30,13 @@ Key = tuple[str, str]
 
 
 class Metrics:
-    """The metrics of one operator; `key` is always that of the MetronomeSync."""
+    """The metrics of one operator; `key` is always that of the MetronomeSync.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    Without a registry it has one of its own; never the process-wide one, where two would clash.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        registry = registry if registry is not None else CollectorRegistry()
         self.registry = registry
         self._per_sync: list[Counter | Gauge | Histogram] = []
         self._last_success = self._gauge(

@@ -336,7 +336,12 @@ class SyncWorker:
             report.message,
             extra={"fields": {"seconds": report.duration}},
         )
-        await self._show(finished)
+        try:
+            await self._show(finished)
+        except KubeError as error:
+            logger.error("the report was refused: %s", error)  # noqa: TRY400 -- the text says all
+            self._runtime.metrics.failed(self.key)
+            await self._show(conditions.essence(finished))
         self._runtime.metrics.show(self.key, self._status)
         await self._tell(conditions.events(before, self._status, report))
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from metronome_salesforce.sandbox.kubernetes import KubernetesSandbox, Match
 from tests.e2e.operator_harness import CRDS, Bench, eventually, is_alive
@@ -187,3 +188,59 @@ def test_an_operator_with_bad_settings_says_so_and_ends(bench: Bench) -> None:
     with bench.operator_process() as process:
         assert process.wait(15) == 2
     assert b"no access to a Kubernetes API" in (bench.folder / "operator.log").read_bytes()
+
+
+def test_a_report_that_the_api_server_refuses_still_ends_the_run(bench: Bench) -> None:
+    """Else the run would be repeated for ever."""
+    bench.behave("acme", report={"notes": {"cut": {"Plan.Name": "many"}}})
+    with bench.operating():
+        bench.add_sync()
+        eventually(lambda: bench.ran(1))
+        eventually(lambda: "unexpected_errors_total" in bench.probe("/metrics")[1])
+    assert bench.status()["lastRun"]["outcome"] == "Succeeded"
+    assert len(bench.runs()) == 1
+
+
+def test_credentials_that_no_longer_count_end_the_process(bench: Bench) -> None:
+    """The kubelet restarts it; it must not live on without its watch."""
+    with bench.operator_process() as process:
+        bench.add_sync()
+        eventually(lambda: bench.ran(1), 15)
+        bench.cluster.tokens = {"another"}
+        bench.cluster.faults.close_watches()
+        assert process.wait(40) == 1
+
+
+def test_definitions_that_come_later_are_served(tmp_path: Path) -> None:
+    cluster = KubernetesSandbox()
+    with cluster.serve() as served:
+        bench = Bench(tmp_path, cluster, served)
+        bench.add_secrets()
+        with bench.operating():
+            eventually(lambda: "not been listed" in bench.probe("/readyz")[1])
+            for path in CRDS:
+                cluster.install_crd(yaml.safe_load(path.read_text(encoding="utf-8")))
+            bench.add_sync()
+            eventually(lambda: bench.ran(1))
+            eventually(lambda: bench.probe("/readyz")[0] == 200)
+
+
+def test_an_operator_of_one_namespace_leaves_others_alone(bench: Bench) -> None:
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other"}}
+    bench.request("POST", "/api/v1/namespaces", namespace)
+    with bench.operating(namespaces=("other",)):
+        eventually(lambda: bench.probe("/readyz")[0] == 200)
+        bench.add_sync()
+        eventually(lambda: bench.cluster.open_watches("metronomesyncs"))
+        asked = {
+            (call.verb, call.resource, call.namespace)
+            for call in bench.cluster.requests.calls()
+            if call.user_agent != "Python-urllib/3.11" and call.resource
+        }
+    assert bench.status() == {}
+    assert {namespace for _, _, namespace in asked if namespace != "default"} >= {"other"}
+    assert not [
+        verb
+        for verb, resource, namespace in asked
+        if verb in {"list", "watch"} and resource.startswith("metronome") and not namespace
+    ]
