@@ -10,7 +10,8 @@ from metronome_salesforce.sandbox.salesforce.calls import Call, Reply
 from metronome_salesforce.sandbox.salesforce.deleting import delete_rows
 from metronome_salesforce.sandbox.salesforce.exceptions import SalesforceError, not_found
 from metronome_salesforce.sandbox.salesforce.ids import normalise
-from metronome_salesforce.sandbox.salesforce.writing import Batch, Incoming, Result, read_record
+from metronome_salesforce.sandbox.salesforce.incoming import Incoming, Result, read_record
+from metronome_salesforce.sandbox.salesforce.writing import Batch
 
 _MOST_ROWS = 200
 _MOST_READ = 2000

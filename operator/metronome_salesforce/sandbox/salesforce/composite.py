@@ -10,7 +10,8 @@ from metronome_salesforce.sandbox.salesforce.exceptions import (
     RowRefusedError,
     SalesforceError,
 )
-from metronome_salesforce.sandbox.salesforce.writing import Batch, read_record
+from metronome_salesforce.sandbox.salesforce.incoming import read_record
+from metronome_salesforce.sandbox.salesforce.writing import Batch
 
 _MOST = 25
 _MOST_HEAVY = 5

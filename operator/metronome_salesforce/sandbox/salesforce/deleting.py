@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from metronome_salesforce.sandbox.salesforce.access import User
 from metronome_salesforce.sandbox.salesforce.core import OrgState
 from metronome_salesforce.sandbox.salesforce.exceptions import RowRefusedError
+from metronome_salesforce.sandbox.salesforce.incoming import Result
 from metronome_salesforce.sandbox.salesforce.schema import ChildRelationship, SObject
-from metronome_salesforce.sandbox.salesforce.writing import Result, touch_rollups
+from metronome_salesforce.sandbox.salesforce.writing import touch_rollups
 
 _CHUNK = 500
 # References that the platform keeps when the row they point to goes.

@@ -16,7 +16,8 @@ from xml.etree import ElementTree as ET
 from metronome_salesforce.sandbox.salesforce.access import PermissionSet, User
 from metronome_salesforce.sandbox.salesforce.core import OrgState
 from metronome_salesforce.sandbox.salesforce.deploy_results import DeployMessage, DeployResult
-from metronome_salesforce.sandbox.salesforce.formulas import FormulaError, Scope, compile_formula
+from metronome_salesforce.sandbox.salesforce.formula_terms import FormulaError, Scope
+from metronome_salesforce.sandbox.salesforce.formulas import compile_formula
 from metronome_salesforce.sandbox.salesforce.ids import custom_prefix
 from metronome_salesforce.sandbox.salesforce.object_metadata import (
     MetadataError,

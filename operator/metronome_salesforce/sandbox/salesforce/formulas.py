@@ -7,21 +7,29 @@ the platform: that is why CASESAFEID exists.
 
 # ruff: noqa: S608 -- names in SQL come from the schema; values are bound
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput
 
+from metronome_salesforce.sandbox.salesforce.formula_functions import FUNCTIONS
+from metronome_salesforce.sandbox.salesforce.formula_terms import (
+    FormulaError,
+    Scope,
+    Term,
+    as_boolean,
+    as_number,
+    as_text,
+    picklist_misuse,
+    quoted,
+    wrong_type,
+)
 from metronome_salesforce.sandbox.salesforce.schema import (
     NUMBER_TYPES,
     REFERENCE_TYPES,
     Field,
-    Schema,
-    SObject,
 )
 
 _GRAMMAR = r"""
@@ -62,30 +70,6 @@ COMMENT: /\/\*(.|\n)*?\*\//
 """
 _PARSER = Lark(_GRAMMAR, parser="lalr", propagate_positions=True)
 _DEEPEST = 10
-
-
-class FormulaError(Exception):
-    """A formula the org refuses; the message is the setup page's sentence."""
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """A compiled part: its SQL and its type (text, number, boolean, date, datetime, ...)."""
-
-    sql: str
-    type: str
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Where a formula is evaluated: the row's table alias, and the moment of the query."""
-
-    schema: Schema
-    sobject: SObject
-    alias: str
-    now: datetime
-    blank_as_zero: bool = True
-    depth: int = 0
 
 
 @lru_cache(maxsize=512)
@@ -171,11 +155,7 @@ def _filter_value(value: str, column: Field) -> str:
         return "1" if value.lower() in {"true", "1"} else "0"
     if column.type in NUMBER_TYPES:
         return str(float(value))
-    return _quoted(value)
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+    return quoted(value)
 
 
 def _child(tree: Tree[Token], index: int) -> Any:
@@ -187,7 +167,7 @@ def _term(node: Tree[Token], scope: Scope) -> Term:
     if kind == "number":
         return Term(str(_child(node, 0)), "number")
     if kind == "string":
-        return Term(_quoted(_unescaped(str(_child(node, 0))[1:-1])), "text")
+        return Term(quoted(_unescaped(str(_child(node, 0))[1:-1])), "text")
     if kind == "name":
         return _name(str(_child(node, 0)), scope)
     if kind == "call":
@@ -195,19 +175,19 @@ def _term(node: Tree[Token], scope: Scope) -> Term:
     parts = [_term(each, scope) for each in node.children if isinstance(each, Tree)]
     if kind in {"either", "both"}:
         word = " OR " if kind == "either" else " AND "
-        return Term(f"({word.join(_boolean(each, word) for each in parts)})", "boolean")
+        return Term(f"({word.join(as_boolean(each, word) for each in parts)})", "boolean")
     if kind == "negated":
-        return Term(f"(NOT {_boolean(parts[0], 'NOT')})", "boolean")
+        return Term(f"(NOT {as_boolean(parts[0], 'NOT')})", "boolean")
     if kind == "negative":
-        return Term(f"(-{_number(parts[0], '-', scope)})", "number")
+        return Term(f"(-{as_number(parts[0], '-')})", "number")
     if kind == "joined":
-        return Term(f"({_text(parts[0], '&')} || {_text(parts[1], '&')})", "text")
+        return Term(f"({as_text(parts[0], '&')} || {as_text(parts[1], '&')})", "text")
     if kind == "compared":
-        return _compare(parts[0], str(_child(node, 1)), parts[1], scope)
+        return _compare(parts[0], str(_child(node, 1)), parts[1])
     if kind == "raised":
-        left, right = (_number(each, "^", scope) for each in parts)
+        left, right = (as_number(each, "^") for each in parts)
         return Term(f"power({left}, {right})", "number")
-    return _arithmetic(parts[0], str(_child(node, 1)), parts[1], scope)
+    return _arithmetic(parts[0], str(_child(node, 1)), parts[1])
 
 
 def _unescaped(text: str) -> str:
@@ -268,59 +248,22 @@ def _field_term(name: str, scope: Scope) -> Term:
     return Term(sql, kinds.get(field.type, "text"))
 
 
-def _boolean(term: Term, function: str) -> str:
-    if term.type not in {"boolean", "null"}:
-        raise _wrong_type(function, "Boolean", term)
-    return f"coalesce({term.sql}, 0)"
-
-
-def _number(term: Term, function: str, scope: Scope) -> str:
-    del scope
-    if term.type not in {"number", "null"}:
-        raise _wrong_type(function, "Number", term)
-    return term.sql
-
-
-def _text(term: Term, function: str) -> str:
-    if term.type == "picklist":
-        raise _picklist_misuse()
-    if term.type not in {"text", "id", "null"}:
-        raise _wrong_type(function, "Text", term)
-    return f"coalesce({term.sql}, '')"
-
-
-def _wrong_type(function: str, expected: str, term: Term) -> FormulaError:
-    kind = "operator" if not function.strip().isalpha() else "function"
-    received = {"datetime": "DateTime", "id": "Text"}.get(term.type, term.type.capitalize())
-    return FormulaError(
-        f"Error: Incorrect parameter type for {kind} '{function.strip()}()'. "
-        f"Expected {expected}, received {received}"
-    )
-
-
-def _picklist_misuse() -> FormulaError:
-    return FormulaError(
-        "Error: Field is a picklist field. Picklist fields are only supported in certain functions."
-    )
-
-
-def _compare(left: Term, operator: str, right: Term, scope: Scope) -> Term:
-    del scope
+def _compare(left: Term, operator: str, right: Term) -> Term:
     sign = {"<>": "IS NOT", "!=": "IS NOT", "=": "IS", "==": "IS"}.get(operator, operator)
     kinds = {left.type, right.type} - {"null"}
     if "picklist" in kinds:
-        raise _picklist_misuse()
+        raise picklist_misuse()
     if kinds <= {"text", "id"}:
         # Blank text equals the empty string in a formula.
         return Term(
             f"(coalesce({left.sql}, '') {sign} coalesce({right.sql}, ''))", "boolean"
         )  # fmt: skip
     if len(kinds) > 1:
-        raise _wrong_type(operator, left.type.capitalize(), right)
+        raise wrong_type(operator, left.type.capitalize(), right)
     return Term(f"coalesce({left.sql} {sign} {right.sql}, 0)", "boolean")
 
 
-def _arithmetic(left: Term, operator: str, right: Term, scope: Scope) -> Term:
+def _arithmetic(left: Term, operator: str, right: Term) -> Term:
     kinds = (left.type, right.type)
     if operator == "+" and kinds == ("text", "text"):
         return Term(f"(coalesce({left.sql}, '') || coalesce({right.sql}, ''))", "text")
@@ -330,161 +273,15 @@ def _arithmetic(left: Term, operator: str, right: Term, scope: Scope) -> Term:
         return Term(f"add_days({left.sql}, {operator}({right.sql}))", left.type)
     if operator == "+" and right.type in {"date", "datetime"} and left.type == "number":
         return Term(f"add_days({right.sql}, {left.sql})", right.type)
-    first, second = (_number(each, operator, scope) for each in (left, right))
+    first, second = (as_number(each, operator) for each in (left, right))
     if operator == "/":
         return Term(f"({first} * 1.0 / nullif({second}, 0))", "number")
     return Term(f"({first} {operator} {second})", "number")
 
 
-# --- functions ------------------------------------------------------------------------------
-
-_Maker = Callable[[list[Term], Scope], Term]
-
-
-def _if(terms: list[Term], _: Scope) -> Term:
-    condition = _boolean(terms[0], "IF")
-    kinds = {each.type for each in terms[1:]} - {"null"}
-    if len(kinds - {"id"}) > 1:
-        raise _wrong_type("IF", terms[1].type.capitalize(), terms[2])
-    if "picklist" in kinds:
-        raise _picklist_misuse()
-    kind = next(iter(kinds - {"id"}), "text" if kinds else "null")
-    return Term(f"(CASE WHEN {condition} THEN {terms[1].sql} ELSE {terms[2].sql} END)", kind)
-
-
-def _raw_blank(term: Term) -> str:
-    # ISBLANK looks at the field itself: the zero put in for a blank number does not count.
-    sql = term.sql
-    if term.type == "number" and sql.startswith("coalesce(") and sql.endswith(", 0)"):
-        sql = sql[len("coalesce(") : -len(", 0)")]
-    return f"(nullif({sql}, '') IS NULL)"
-
-
-def _is_blank(terms: list[Term], _: Scope) -> Term:
-    return Term(_raw_blank(terms[0]), "boolean")
-
-
-def _case_safe(terms: list[Term], _: Scope) -> Term:
-    term = terms[0]
-    sql = term.sql
-    if term.type == "id" and sql.startswith("substr(") and sql.endswith(", 1, 15)"):
-        return Term(sql[len("substr(") : -len(", 1, 15)")], "text")
-    return Term(f"case_safe_id({_text(term, 'CASESAFEID')})", "text")
-
-
-def _is_picklist_value(terms: list[Term], _: Scope) -> Term:
-    if terms[0].type != "picklist":
-        raise _wrong_type("ISPICKVAL", "Picklist", terms[0])
-    return Term(
-        f"(coalesce({terms[0].sql}, '') COLLATE BINARY = {_text(terms[1], 'ISPICKVAL')})", "boolean"
-    )
-
-
-def _hyperlink(terms: list[Term], _: Scope) -> Term:
-    address, label = _text(terms[0], "HYPERLINK"), _text(terms[1], "HYPERLINK")
-    target = _text(terms[2], "HYPERLINK") if len(terms) > 2 else "'_blank'"
-    return Term(
-        f"('<a href=\"' || {address} || '\" target=\"' || {target} || '\">' || {label} || '</a>')",
-        "text",
-    )
-
-
-def _today(_: list[Term], scope: Scope) -> Term:
-    return Term(f"'{scope.now:%Y-%m-%d}'", "date")
-
-
-def _now(_: list[Term], scope: Scope) -> Term:
-    return Term(f"'{scope.now:%Y-%m-%dT%H:%M:%S}.000+0000'", "datetime")
-
-
-def _as_text(terms: list[Term], _: Scope) -> Term:
-    term = terms[0]
-    if term.type == "number":
-        return Term(f"plain_number({term.sql})", "text")
-    return Term(f"coalesce({term.sql}, '')", "text")
-
-
-def _blank_value(terms: list[Term], _: Scope) -> Term:
-    return Term(
-        f"(CASE WHEN {_raw_blank(terms[0])} THEN {terms[1].sql} ELSE {terms[0].sql} END)",
-        terms[0].type,
-    )
-
-
-def _logical(word: str) -> _Maker:
-    def make(terms: list[Term], _: Scope) -> Term:
-        joined = f" {word} ".join(_boolean(each, word) for each in terms)
-        return Term(f"({joined})", "boolean")
-
-    return make
-
-
-def _numeric(pattern: str, name: str) -> _Maker:
-    def make(terms: list[Term], scope: Scope) -> Term:
-        values = ", ".join(_number(each, name, scope) for each in terms)
-        return Term(pattern.format(values), "number")
-
-    return make
-
-
-def _textual(pattern: str, name: str, result: str = "text") -> _Maker:
-    def make(terms: list[Term], _: Scope) -> Term:
-        values = [_text(terms[0], name), *(each.sql for each in terms[1:])]
-        return Term(pattern.format(", ".join(values)), result)
-
-    return make
-
-
-def _date_part(pattern: str) -> _Maker:
-    def make(terms: list[Term], _: Scope) -> Term:
-        if terms[0].type != "date":
-            raise _wrong_type("YEAR", "Date", terms[0])
-        return Term(f"CAST(strftime('{pattern}', {terms[0].sql}) AS INTEGER)", "number")
-
-    return make
-
-
-def _not(terms: list[Term], _: Scope) -> Term:
-    return Term(f"(NOT {_boolean(terms[0], 'NOT')})", "boolean")
-
-
-# name -> (fewest parameters, most parameters, maker)
-_FUNCTIONS: dict[str, tuple[int, int, _Maker]] = {
-    "IF": (3, 3, _if),
-    "AND": (1, 99, _logical("AND")),
-    "OR": (1, 99, _logical("OR")),
-    "NOT": (1, 1, _not),
-    "ISBLANK": (1, 1, _is_blank),
-    "ISNULL": (1, 1, _is_blank),
-    "BLANKVALUE": (2, 2, _blank_value),
-    "NULLVALUE": (2, 2, _blank_value),
-    "CASESAFEID": (1, 1, _case_safe),
-    "ISPICKVAL": (2, 2, _is_picklist_value),
-    "HYPERLINK": (2, 3, _hyperlink),
-    "TODAY": (0, 0, _today),
-    "NOW": (0, 0, _now),
-    "TEXT": (1, 1, _as_text),
-    "VALUE": (1, 1, _textual("CAST({0} AS REAL)", "VALUE", "number")),
-    "UPPER": (1, 1, _textual("upper({0})", "UPPER")),
-    "LOWER": (1, 1, _textual("lower({0})", "LOWER")),
-    "TRIM": (1, 1, _textual("trim({0})", "TRIM")),
-    "LEN": (1, 1, _textual("length({0})", "LEN", "number")),
-    "LEFT": (2, 2, _textual("left_of({0})", "LEFT")),
-    "RIGHT": (2, 2, _textual("right_of({0})", "RIGHT")),
-    "CONTAINS": (2, 2, _textual("(instr({0}) > 0)", "CONTAINS", "boolean")),
-    "ABS": (1, 1, _numeric("abs({0})", "ABS")),
-    "ROUND": (2, 2, _numeric("round({0})", "ROUND")),
-    "MAX": (2, 99, _numeric("max({0})", "MAX")),
-    "MIN": (2, 99, _numeric("min({0})", "MIN")),
-    "YEAR": (1, 1, _date_part("%Y")),
-    "MONTH": (1, 1, _date_part("%m")),
-    "DAY": (1, 1, _date_part("%d")),
-}
-
-
 def _call(node: Tree[Token], scope: Scope) -> Term:
     name = str(_child(node, 0)).upper()
-    known = _FUNCTIONS.get(name)
+    known = FUNCTIONS.get(name)
     if known is None:
         raise FormulaError(f"Error: Unknown function {name}. Check spelling.")
     arguments = [each for each in node.children[1:] if isinstance(each, Tree)]

@@ -15,11 +15,14 @@ from metronome_salesforce.sandbox.salesforce.deleting import delete_rows, merge_
 from metronome_salesforce.sandbox.salesforce.deploy_results import DeployResult
 from metronome_salesforce.sandbox.salesforce.deploying import Deployment
 from metronome_salesforce.sandbox.salesforce.exceptions import RowRefusedError, SalesforceError
-from metronome_salesforce.sandbox.salesforce.formulas import Scope, field_sql
+from metronome_salesforce.sandbox.salesforce.formula_terms import Scope
+from metronome_salesforce.sandbox.salesforce.formulas import field_sql
 from metronome_salesforce.sandbox.salesforce.ids import normalise
+from metronome_salesforce.sandbox.salesforce.incoming import Result, read_record
 from metronome_salesforce.sandbox.salesforce.querying import Queries
+from metronome_salesforce.sandbox.salesforce.schema import Field
 from metronome_salesforce.sandbox.salesforce.sessions import ClientApp, JwtApp, Sessions
-from metronome_salesforce.sandbox.salesforce.writing import Batch, Result, as_dict, read_record
+from metronome_salesforce.sandbox.salesforce.writing import Batch
 
 ADMIN = "admin@sandbox.example"
 INTEGRATION = "integration@sandbox.example"
@@ -214,7 +217,7 @@ class SalesforceOrg:
                 "ORDER BY t0.rowid",
                 (int(deleted),),
             )
-            return [as_dict(fields, row) for row in rows]
+            return [_as_dict(fields, row) for row in rows]
 
     def count(self, sobject: str) -> int:
         """The number of rows that are not deleted."""
@@ -273,6 +276,14 @@ class SalesforceOrg:
         if access is None:
             raise SalesforceError("INVALID_TYPE", f"sObject type '{sobject}' is not supported.")
         return user, access
+
+
+def _as_dict(fields: list[Field], row: tuple[Any, ...]) -> dict[str, Any]:
+    """Field names and values of a fetched row, checkboxes as bool."""
+    return {
+        each.name: bool(value) if each.type == "Checkbox" else value
+        for each, value in zip(fields, row, strict=True)
+    }
 
 
 def _saved(results: list[Result]) -> str:

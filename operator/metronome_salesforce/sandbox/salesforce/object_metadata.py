@@ -7,7 +7,8 @@ API guide, CustomObject and CustomField).
 import re
 from xml.etree import ElementTree as ET
 
-from metronome_salesforce.sandbox.salesforce.formulas import FormulaError, Scope, check_formula
+from metronome_salesforce.sandbox.salesforce.formula_terms import FormulaError, Scope
+from metronome_salesforce.sandbox.salesforce.formulas import check_formula
 from metronome_salesforce.sandbox.salesforce.packages import children, flag, text_of
 from metronome_salesforce.sandbox.salesforce.schema import (
     NUMBER_TYPES,

@@ -10,10 +10,11 @@ from metronome_salesforce.sandbox.salesforce.calls import Call, Reply
 from metronome_salesforce.sandbox.salesforce.deleting import delete_rows
 from metronome_salesforce.sandbox.salesforce.exceptions import SalesforceError, not_found
 from metronome_salesforce.sandbox.salesforce.ids import normalise
-from metronome_salesforce.sandbox.salesforce.schema import LONG_TYPES, NUMBER_TYPES, Field
+from metronome_salesforce.sandbox.salesforce.incoming import Result, read_record
+from metronome_salesforce.sandbox.salesforce.schema import NUMBER_TYPES, Field
 from metronome_salesforce.sandbox.salesforce.storage import stamp
 from metronome_salesforce.sandbox.salesforce.values import parse_date_time
-from metronome_salesforce.sandbox.salesforce.writing import Batch, Result, read_record
+from metronome_salesforce.sandbox.salesforce.writing import Batch
 
 _RETENTION = timedelta(days=30)
 
@@ -250,8 +251,3 @@ def deleted(call: Call, name: str) -> Reply:
             "latestDateCovered": end,
         },
     )
-
-
-def filterable(field: Field) -> bool:
-    """Whether SOQL may filter by the field."""
-    return field.type not in LONG_TYPES

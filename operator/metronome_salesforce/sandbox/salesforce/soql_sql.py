@@ -1,10 +1,7 @@
-"""A parsed SOQL query to SQLite: joins for parent paths, conditions, grouping and order.
+"""A parsed SOQL query to SQLite: the select list, joins for parent paths, grouping and order.
 
-Nothing is filtered in Python. Comparisons are two-valued as on the platform: `!=` also returns
-rows where the field is null (SOQL Reference, Comparison Operators).
+Nothing is filtered in Python (SOQL Reference, SOQL SELECT Syntax).
 """
-
-# ruff: noqa: S608 -- names in SQL come from the schema; values are bound
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,29 +9,22 @@ from typing import Any
 
 from metronome_salesforce.sandbox.salesforce.access import Access, User
 from metronome_salesforce.sandbox.salesforce.core import OrgState
-from metronome_salesforce.sandbox.salesforce.date_literals import date_range
 from metronome_salesforce.sandbox.salesforce.exceptions import SalesforceError
-from metronome_salesforce.sandbox.salesforce.formulas import Scope, field_sql
-from metronome_salesforce.sandbox.salesforce.ids import normalise
+from metronome_salesforce.sandbox.salesforce.formula_terms import Scope
+from metronome_salesforce.sandbox.salesforce.formulas import field_sql
 from metronome_salesforce.sandbox.salesforce.schema import (
     LONG_TYPES,
     NUMBER_TYPES,
-    REFERENCE_TYPES,
     Field,
 )
 from metronome_salesforce.sandbox.salesforce.soql import (
-    Comparison,
     Item,
-    Literal,
-    Logic,
-    Membership,
     Operand,
     Ordering,
     Query,
     query_error,
-    string_value,
 )
-from metronome_salesforce.sandbox.salesforce.values import parse_date_time
+from metronome_salesforce.sandbox.salesforce.soql_conditions import Conditions
 
 _AGGREGATES = {"COUNT", "COUNT_DISTINCT", "SUM", "MIN", "MAX", "AVG"}
 _CALENDAR = {"CALENDAR_YEAR": "%Y", "CALENDAR_MONTH": "%m", "DAY_IN_MONTH": "%d"}
@@ -112,6 +102,8 @@ class Compiler:
         self.joins: list[str] = []
         self.parameters: list[Any] = []
         self._aliases = 0
+        self._conditions = Conditions(self)
+        self._root: Node | None = None
 
     # --- levels -------------------------------------------------------------------------
 
@@ -123,14 +115,14 @@ class Compiler:
             access = self._object(query.source, query.source_at)
         else:
             access, foreign_key = self._child(parent[0], query.source, query.source_at)
-        root = Node(access, f"{self.prefix}0")
+        root = self._root = Node(access, f"{self.prefix}0")
         compiled = Compiled(self.text, root)
         self._select(compiled, query.items)
         conditions = []
         if not self.deleted and "isdeleted" in access.sobject.fields:
             conditions.append(f'{root.alias}."IsDeleted" = 0')
         if query.where is not None:
-            conditions.append(self._condition(query.where, root))
+            conditions.append(self._conditions.sql(query.where))
         parameters, self.parameters = self.parameters, []
         compiled.tail = self._grouping(compiled)
         compiled.tail_parameters, self.parameters = self.parameters, parameters
@@ -361,19 +353,32 @@ class Compiler:
     def _key(self, operand: Operand) -> tuple[str | None, tuple[str, ...]]:
         return operand.function, tuple(part.lower() for part in self._without_alias(operand.path))
 
-    def _operand(self, operand: Operand, root: Node, *, having: bool) -> tuple[str, Field | None]:
+    def operand(self, operand: Operand, *, having: bool) -> tuple[str, Field | None]:
+        """The SQL of an operand; aggregates only where `having`."""
+        assert self._root is not None  # noqa: S101 -- set before anything is translated
         if operand.function in _AGGREGATES:
             if not having:
                 raise query_error(
-                    "MALFORMED_QUERY", self.text, operand.at,
+                    "MALFORMED_QUERY",
+                    self.text,
+                    operand.at,
                     "Aggregate functions are not allowed in a WHERE clause",
-                )  # fmt: skip
-            return self._aggregate(operand, root)
-        node, known = self._resolve(operand, root)
+                )
+            return self._aggregate(operand, self._root)
+        node, known = self._resolve(operand, self._root)
         sql = self._value(node, known)
         if operand.function is not None:
             return self._row_function(operand, sql, known), None
         return sql, known
+
+    def subquery(self, query: Query) -> Compiled:
+        """The sub-select of a semi-join."""
+        self._aliases += 1
+        prefix = f"{self.prefix}s{self._aliases}_"
+        inner = Compiler(
+            self.state, self.user, self.text, query, deleted=self.deleted, prefix=prefix
+        )
+        return inner.compile()
 
     def _row_function(self, operand: Operand, sql: str, known: Field) -> str:
         function = operand.function
@@ -409,197 +414,6 @@ class Compiler:
             return f"count({sql})", None
         return f"{(operand.function or '').lower()}({sql})", known
 
-    # --- conditions ---------------------------------------------------------------------
-
-    def _condition(self, condition: Any, root: Node, *, having: bool = False) -> str:
-        if isinstance(condition, Logic):
-            parts = [self._condition(each, root, having=having) for each in condition.parts]
-            if condition.word == "not":
-                return f"(NOT coalesce({parts[0]}, 0))"
-            return "(" + f" {condition.word.upper()} ".join(parts) + ")"
-        if isinstance(condition, Membership):
-            return self._membership(condition, root, having=having)
-        return self._comparison(condition, root, having=having)
-
-    def _comparison(self, each: Comparison, root: Node, *, having: bool) -> str:
-        sql, known = self._operand(each.operand, root, having=having)
-        self._filterable(known, each.operand)
-        operator, literal = each.operator, each.value
-        if literal.kind == "null":
-            if operator not in {"=", "!="}:
-                raise query_error(
-                    "MALFORMED_QUERY", self.text, literal.at, "unexpected token: 'null'"
-                )
-            return f"({sql} IS {'NOT ' if operator == '!=' else ''}NULL)"
-        if operator == "like":
-            return self._like(sql, known, literal)
-        if literal.kind == "word":
-            return self._date_word(sql, known, operator, literal)
-        self.parameters.append(self._literal(known, literal))
-        if operator in {"=", "!="}:
-            return f"({sql} IS {'NOT ' if operator == '!=' else ''}?)"
-        if known is not None and known.type in {"Checkbox", "Id", *REFERENCE_TYPES}:
-            raise query_error(
-                "INVALID_FIELD", self.text, each.operand.at,
-                f"invalid operator on {known.api_type} field",
-            )  # fmt: skip
-        return f"({sql} {operator} ?)"
-
-    def _like(self, sql: str, known: Field | None, literal: Literal) -> str:
-        if literal.kind != "string" or (known and not known.is_text):
-            raise query_error(
-                "INVALID_FIELD", self.text, literal.at, "invalid operator on field: LIKE"
-            )
-        self.parameters.append(string_value(literal, self.text, like=True))
-        return f"({sql} LIKE ? ESCAPE '\\')"
-
-    def _membership(self, each: Membership, root: Node, *, having: bool) -> str:
-        sql, known = self._operand(each.operand, root, having=having)
-        self._filterable(known, each.operand)
-        negative = each.operator == "not in"
-        if each.operator in {"includes", "excludes"}:
-            return self._multi(sql, each)
-        if each.query is not None:
-            return self._semi_join(sql, known, each, negative=negative)
-        marks: list[str] = []
-        null = False
-        for literal in each.values:
-            if literal.kind == "null":
-                null = True
-            elif literal.kind == "word":
-                raise query_error(
-                    "MALFORMED_QUERY", self.text, literal.at, "unexpected token in IN list"
-                )
-            else:
-                self.parameters.append(self._literal(known, literal))
-                marks.append("?")
-        inside = f"{sql} IN ({', '.join(marks)})"
-        if negative:
-            rest = f"{sql} IS NOT NULL" if null else "1"
-            return f"((NOT coalesce({inside}, 0)) AND {rest})"
-        return f"({inside} OR {sql} IS NULL)" if null else f"({inside})"
-
-    def _multi(self, sql: str, each: Membership) -> str:
-        tests = []
-        for literal in each.values:
-            parts = string_value(literal, self.text).split(";")
-            one = []
-            for part in parts:
-                self.parameters.append(f"%;{part};%")
-                one.append(f"(';' || coalesce({sql}, '') || ';') LIKE ?")
-            tests.append("(" + " AND ".join(one) + ")")
-        joined = "(" + " OR ".join(tests) + ")"
-        return f"(NOT {joined})" if each.operator == "excludes" else joined
-
-    def _semi_join(self, sql: str, known: Field | None, each: Membership, *, negative: bool) -> str:
-        query = each.query
-        assert query is not None  # noqa: S101 -- the caller has looked
-        if known is None or known.type not in {"Id", *REFERENCE_TYPES}:
-            raise query_error(
-                "INVALID_FIELD", self.text, each.operand.at,
-                "semi join sub-selects can only be used with ID and reference fields",
-            )  # fmt: skip
-        self._aliases += 1
-        inner = Compiler(
-            self.state, self.user, self.text, query, deleted=self.deleted,
-            prefix=f"{self.prefix}s{self._aliases}_",
-        )  # fmt: skip
-        compiled = inner.compile()
-        if len(query.items) != 1 or compiled.aggregate or len(compiled.described) != 1:
-            raise query_error(
-                "MALFORMED_QUERY", self.text, query.source_at,
-                "semi join sub-selects must select exactly one field",
-            )  # fmt: skip
-        self.parameters += compiled.parameters
-        inside = f"{sql} IN (SELECT {compiled.columns[-1]} FROM {compiled.from_sql})"
-        if negative:
-            # A null in the list would make NOT IN unknown for every row.
-            inside = (
-                f"{sql} IN (SELECT v FROM (SELECT {compiled.columns[-1]} AS v "
-                f"FROM {compiled.from_sql}) WHERE v IS NOT NULL)"
-            )
-            return f"(NOT coalesce({inside}, 0))"
-        return f"({inside})"
-
-    def _date_word(self, sql: str, known: Field | None, operator: str, literal: Literal) -> str:
-        found = date_range(literal.value, literal.count, self.now.date())
-        if found is None:
-            raise query_error(
-                "MALFORMED_QUERY",
-                self.text,
-                literal.at,
-                f"unexpected token: '{literal.value}'",
-            )
-        if known is None or known.type not in {"Date", "DateTime"}:
-            raise self._mismatch(known, literal)
-        suffix = "T00:00:00.000+0000" if known.type == "DateTime" else ""
-        start, end = (f"{day.isoformat()}{suffix}" for day in found)
-        if operator in {"=", "!="}:
-            self.parameters += [start, end]
-            inside = f"({sql} >= ? AND {sql} < ?)"
-            return inside if operator == "=" else f"(NOT coalesce({inside}, 0))"
-        bound = {"<": (start, "<"), ">=": (start, ">="), ">": (end, ">="), "<=": (end, "<")}
-        value, sign = bound[operator]
-        self.parameters.append(value)
-        return f"({sql} {sign} ?)"
-
-    def _filterable(self, known: Field | None, operand: Operand) -> None:
-        if known is not None and known.type in LONG_TYPES:
-            raise query_error(
-                "INVALID_FIELD",
-                self.text,
-                operand.at,
-                f"field '{known.name}' can not be filtered in a query call",
-            )
-
-    def _literal(self, known: Field | None, literal: Literal) -> Any:
-        """The bound value of a literal, of the type that the field asks for."""
-        kind = literal.kind
-        if known is None:
-            return string_value(literal, self.text) if kind == "string" else literal.value
-        wanted = known.type
-        if wanted in {"Id", *REFERENCE_TYPES}:
-            if kind != "string":
-                raise self._mismatch(known, literal)
-            text = string_value(literal, self.text)
-            found = normalise(text)
-            if found is None and text:
-                raise query_error(
-                    "INVALID_QUERY_FILTER_OPERATOR", self.text, literal.at,
-                    f"invalid ID field: {text}",
-                )  # fmt: skip
-            return found
-        if wanted in NUMBER_TYPES or wanted == "Summary":
-            accepted, value = kind == "number", literal.value
-        elif wanted == "Checkbox":
-            accepted, value = kind == "boolean", int(literal.value is True)
-        elif wanted == "Date":
-            accepted, value = kind == "date", literal.value
-        elif wanted == "DateTime":
-            accepted = kind == "datetime"
-            value = parse_date_time(literal.value.upper()) if accepted else None
-        else:
-            accepted = kind == "string"
-            value = (string_value(literal, self.text) or None) if accepted else None
-        if not accepted:
-            raise self._mismatch(known, literal)
-        return value
-
-    def _mismatch(self, known: Field | None, literal: Literal) -> SalesforceError:
-        name = known.name if known else "expression"
-        kind = {"datetime": "dateTime"}.get(known.api_type, known.api_type) if known else "number"
-        quotes = (
-            "should be enclosed in quotes"
-            if known is not None and (known.is_text or kind in {"id", "reference"})
-            else "should not be enclosed in quotes"
-        )
-        return query_error(
-            "INVALID_FIELD",
-            self.text,
-            literal.at,
-            f"value of filter criterion for field '{name}' must be of type {kind} and {quotes}",
-        )
-
     # --- grouping and order -------------------------------------------------------------
 
     def _grouping(self, compiled: Compiled) -> str:
@@ -611,11 +425,9 @@ class Compiler:
                 raise query_error(
                     "MALFORMED_QUERY", self.text, query.source_at, "unexpected token: 'HAVING'"
                 )
-            tail += f" HAVING {self._condition(query.having, root, having=True)}"
+            tail += f" HAVING {self._conditions.sql(query.having, having=True)}"
         if query.order:
-            tail += " ORDER BY " + ", ".join(
-                self._ordered(each, root, compiled) for each in query.order
-            )
+            tail += " ORDER BY " + ", ".join(self._ordered(each, compiled) for each in query.order)
         return tail
 
     def _grouped(self, operand: Operand, root: Node) -> str:
@@ -630,13 +442,13 @@ class Compiler:
         sql = self._value(node, known)
         return self._row_function(operand, sql, known) if operand.function else sql
 
-    def _ordered(self, each: Ordering, root: Node, compiled: Compiled) -> str:
+    def _ordered(self, each: Ordering, compiled: Compiled) -> str:
         operand = each.operand
         if compiled.aggregate and operand.function is None and len(operand.path) == 1:
             for index, (name, _, _) in enumerate(compiled.root.leaves):
                 if name.lower() == operand.path[0].lower():
                     return f"{index + 1} {_direction(each)}"
-        sql, known = self._operand(operand, root, having=compiled.aggregate)
+        sql, known = self.operand(operand, having=compiled.aggregate)
         if known is not None and known.type in LONG_TYPES:
             raise query_error(
                 "INVALID_FIELD",

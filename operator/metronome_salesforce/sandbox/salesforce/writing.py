@@ -1,25 +1,24 @@
 """Saving rows: insert, update and upsert in batches, with the platform's rules for each row.
 
-A record is first deserialised (unknown columns and wrong JSON types refuse the whole request, as
-the REST parser does), then checked and written on its own; a refused row leaves the others alone
+Each deserialised record is checked and written on its own; a refused row leaves the others alone
 unless the request is all-or-none (REST API, sObject Collections).
 """
 
 # ruff: noqa: S608 -- names in SQL come from the schema; values are bound
 
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any
 
-from metronome_salesforce.sandbox.salesforce.access import Access, User
+from metronome_salesforce.sandbox.salesforce.access import User
 from metronome_salesforce.sandbox.salesforce.core import OrgState
 from metronome_salesforce.sandbox.salesforce.exceptions import (
     RowError,
     RowRefusedError,
-    SalesforceError,
 )
-from metronome_salesforce.sandbox.salesforce.formulas import Scope, compile_formula, field_sql
+from metronome_salesforce.sandbox.salesforce.formula_terms import Scope
+from metronome_salesforce.sandbox.salesforce.formulas import compile_formula
 from metronome_salesforce.sandbox.salesforce.ids import normalise
+from metronome_salesforce.sandbox.salesforce.incoming import Incoming, ParentReference, Result
 from metronome_salesforce.sandbox.salesforce.schema import (
     NUMBER_TYPES,
     REFERENCE_TYPES,
@@ -27,109 +26,13 @@ from metronome_salesforce.sandbox.salesforce.schema import (
     SObject,
 )
 from metronome_salesforce.sandbox.salesforce.storage import auto_number
-from metronome_salesforce.sandbox.salesforce.values import check, deserialise
+from metronome_salesforce.sandbox.salesforce.values import check
 
 _ROLLED_BACK = RowError(
     "ALL_OR_NONE_OPERATION_ROLLED_BACK",
     "Record rolled back because not all records were valid and the request was using AllOrNone "
     "header",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ParentReference:
-    """`{"Account__r": {"Ext__c": "x"}}`: a lookup given by the parent's external id."""
-
-    field: Field
-    target: SObject
-    key: Field
-    value: Any
-
-
-@dataclass(slots=True)
-class Incoming:
-    """One deserialised record: stored forms by column, parents still to be found."""
-
-    access: Access
-    values: dict[str, Any] = field(default_factory=dict)
-    parents: list[ParentReference] = field(default_factory=list)
-    id: str | None = None
-
-
-@dataclass(slots=True)
-class Result:
-    """What became of one row; `created` only for upserts."""
-
-    id: str | None = None
-    errors: list[RowError] = field(default_factory=list)
-    created: bool | None = None
-    matches: list[str] = field(default_factory=list)
-    status: int = 400
-
-    @property
-    def success(self) -> bool:
-        """Whether the row was saved."""
-        return not self.errors
-
-    def body(self) -> dict[str, Any]:
-        """The JSON of a collections result."""
-        if self.errors:
-            return {"success": False, "errors": [each.body() for each in self.errors]}
-        body: dict[str, Any] = {"id": self.id, "success": True, "errors": []}
-        if self.created is not None:
-            body["created"] = self.created
-        return body
-
-
-def read_record(
-    state: OrgState, access: Access, record: dict[str, Any], user: User, body: str = ""
-) -> Incoming:
-    """Deserialise one JSON record; raises SalesforceError for the whole request."""
-    incoming = Incoming(access)
-    fields, values = access.fields, incoming.values
-    for name, value in record.items():
-        lower = name.lower()
-        if lower == "attributes":
-            continue
-        if lower == "id":
-            incoming.id = value if isinstance(value, str) else None
-            continue
-        known = fields.get(lower)
-        if known is not None:
-            values[known.name] = deserialise(known, value, body)
-            continue
-        reference = access.relationships.get(lower)
-        if reference is None:
-            raise SalesforceError(
-                "INVALID_FIELD", f"No such column '{name}' on sobject of type {access.sobject.name}"
-            )
-        incoming.parents.append(_parent(state, reference, value, user, body))
-    return incoming
-
-
-def _parent(
-    state: OrgState, reference: Field, value: Any, user: User, body: str
-) -> ParentReference:
-    target = state.access(reference.reference_to or "", user)
-    names = [each for each in value if each != "attributes"] if isinstance(value, dict) else []
-    if target is None or len(names) != 1:
-        raise SalesforceError(
-            "INVALID_FIELD",
-            f"Cannot reference a foreign key field {reference.relationship}.",
-        )
-    key = target.fields.get(names[0].lower())
-    if key is None:
-        raise SalesforceError(
-            "INVALID_FIELD",
-            f"No such column '{names[0]}' on sobject of type {target.sobject.name}",
-        )
-    if not key.id_lookup:
-        raise SalesforceError(
-            "INVALID_FIELD",
-            f"Field name provided, {key.name} is not an External ID or indexed field for "
-            f"{target.sobject.name}",
-        )
-    return ParentReference(reference, target.sobject, key, deserialise(key, value[names[0]], body))
 
 
 class Batch:
@@ -538,25 +441,6 @@ def touch_rollups(state: OrgState, name: str, records: set[str]) -> None:
         state.storage.run(
             f'UPDATE "{sobject.name}" SET "SystemModstamp" = ? WHERE "Id" = ?', (moment, record)
         )
-
-
-def full_row(state: OrgState, sobject: SObject, record: str) -> dict[str, Any] | None:
-    """Every field of one row, formulas and roll-ups evaluated, checkboxes as bool."""
-    scope = Scope(state.schema, sobject, "t0", state.moment())
-    fields = list(sobject.fields.values())
-    columns = ", ".join(field_sql(each, scope) for each in fields)
-    row = state.storage.one(
-        f'SELECT {columns} FROM "{sobject.name}" t0 WHERE t0."Id" = ?', (record,)
-    )
-    return None if row is None else as_dict(fields, row)
-
-
-def as_dict(fields: list[Field], row: tuple[Any, ...]) -> dict[str, Any]:
-    """Field names and values of a fetched row, checkboxes as bool."""
-    return {
-        each.name: bool(value) if each.type == "Checkbox" else value
-        for each, value in zip(fields, row, strict=True)
-    }
 
 
 def _folded(key: Field, incoming: Incoming) -> str | None:
