@@ -75,6 +75,9 @@ class Access:
     fields: Mapping[str, Field]
     editable: frozenset[str]
     relationships: Mapping[str, Field]
+    stored: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    unique: tuple[str, ...] = ()
 
     def writable(self, each: Field, *, creating: bool) -> bool:
         """Whether the user may set the field in an insert or an update."""
@@ -106,7 +109,17 @@ def access_to(sobject: SObject, user: User, sets: list[PermissionSet]) -> Access
     relationships = {
         each.relationship.lower(): each for each in visible.values() if each.relationship
     }
-    return Access(sobject, grant, visible, frozenset(editable), relationships)
+    stored = sobject.stored
+    return Access(
+        sobject,
+        grant,
+        visible,
+        frozenset(editable),
+        relationships,
+        stored=tuple(each.name for each in stored),
+        required=tuple(each.name for each in stored if each.required or each in sobject.masters),
+        unique=tuple(each.name for each in stored if each.unique),
+    )
 
 
 def _object_grant(sobject: SObject, user: User, sets: list[PermissionSet]) -> ObjectGrant:

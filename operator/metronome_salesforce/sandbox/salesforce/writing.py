@@ -9,7 +9,7 @@ unless the request is all-or-none (REST API, sObject Collections).
 from collections import Counter
 from typing import Any
 
-from metronome_salesforce.sandbox.salesforce.access import User
+from metronome_salesforce.sandbox.salesforce.access import Access, User
 from metronome_salesforce.sandbox.salesforce.core import OrgState
 from metronome_salesforce.sandbox.salesforce.exceptions import (
     RowError,
@@ -157,18 +157,13 @@ class Batch:
                 "INVALID_FIELD_FOR_INSERT_UPDATE", "cannot specify Id in an insert call", ["Id"]
             )
         values = self._prepare(incoming, creating=True)
-        for each in sobject.stored:
-            if each.name not in values:
-                self._fill(sobject, each, values)
-        missing = [
-            each.name
-            for each in sobject.stored
-            if (each.required or each.type == "MasterDetail") and values.get(each.name) is None
-        ]
-        _refuse_missing(missing)
+        for name in access.stored:
+            if name not in values:
+                self._fill(sobject, sobject.fields[name.lower()], values)
+        _refuse_missing([name for name in access.required if values.get(name) is None])
         if state.storage_full:
             raise RowRefusedError("STORAGE_LIMIT_EXCEEDED", "storage limit exceeded", [])
-        self._unique(sobject, values, None)
+        self._unique(access, values, None)
         record = state.ids.next(sobject.prefix)
         user = self._user.id
         values |= {
@@ -205,8 +200,7 @@ class Batch:
         if key is not None:
             incoming.values.pop(key.name)
         values = self._prepare(incoming, creating=False)
-        columns = [each.name for each in sobject.stored]
-        before = state.storage.fetch(sobject.name, record, columns)
+        before = state.storage.fetch(sobject.name, record, access.stored)
         if before is None:
             raise RowRefusedError(
                 "INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", [], status=404
@@ -214,15 +208,9 @@ class Batch:
         if before["IsDeleted"]:
             raise RowRefusedError("ENTITY_IS_DELETED", "entity is deleted", [], status=404)
         _refuse_missing(
-            [
-                each.name
-                for each in sobject.stored
-                if (each.required or each.type == "MasterDetail")
-                and each.name in values
-                and values[each.name] is None
-            ]
+            [name for name in access.required if name in values and values[name] is None]
         )
-        self._unique(sobject, values, record)
+        self._unique(access, values, record)
         values |= {
             "LastModifiedDate": self._stamp,
             "LastModifiedById": self._user.id,
@@ -337,23 +325,23 @@ class Batch:
             )
         return found
 
-    def _unique(self, sobject: SObject, values: dict[str, Any], record: str | None) -> None:
-        if sobject.name == "PermissionSetAssignment":
+    def _unique(self, access: Access, values: dict[str, Any], record: str | None) -> None:
+        table = access.sobject.name
+        if table == "PermissionSetAssignment":
             self._unique_assignment(values)
-        for each in sobject.stored:
-            value = values.get(each.name)
-            if not each.unique or value is None:
+        for name in access.unique:
+            value = values.get(name)
+            if value is None:
                 continue
             row = self._state.storage.one(
-                f'SELECT "Id" FROM "{sobject.name}" WHERE "{each.name}" = ? AND "IsDeleted" = 0 '
+                f'SELECT "Id" FROM "{table}" WHERE "{name}" = ? AND "IsDeleted" = 0 '
                 'AND "Id" IS NOT ?',
                 (value, record),
             )
             if row:
                 raise RowRefusedError(
                     "DUPLICATE_VALUE",
-                    f"duplicate value found: {each.name} duplicates value on record with id: "
-                    f"{row[0]}",
+                    f"duplicate value found: {name} duplicates value on record with id: {row[0]}",
                     [],
                 )
 
