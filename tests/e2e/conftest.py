@@ -1,0 +1,71 @@
+"""Fixtures of the end-to-end suite; see `suite`.
+
+Each test that uses `cluster` runs on the embedded API in `make test` and on a real kube-apiserver
+in `make test-cluster`. API and operator are shared by all of them; nothing else is.
+"""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from metronome_salesforce.sandbox.kubernetes import KubernetesSandbox
+from tests.controlplane.launch import ControlPlane
+from tests.e2e.suite import Cluster, Company, Operator, Space, company, made_up
+
+
+@pytest.fixture(
+    name="cluster",
+    scope="session",
+    params=["embedded", pytest.param("real", marks=pytest.mark.cluster)],
+)
+def _cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    """A Kubernetes API with the CRDs."""
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "embedded":
+        sandbox = KubernetesSandbox()
+        with sandbox.serve() as served:
+            kubeconfig = sandbox.write_kubeconfig(folder / "kubeconfig", served.url)
+            yield from _with_crds(Cluster("embedded", kubeconfig, folder))
+    else:
+        with ControlPlane() as plane:
+            yield from _with_crds(Cluster("real", plane.kubeconfig, folder))
+
+
+def _with_crds(cluster: Cluster) -> Iterator[Cluster]:
+    try:
+        cluster.install_crds()
+        yield cluster
+    finally:
+        cluster.close()
+
+
+@pytest.fixture(name="operator", scope="session")
+def _operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """The operator of all tests; it must end in order and must never have told a secret."""
+    with Operator(cluster, tmp_path_factory.mktemp("operator") / "log") as operator:
+        yield operator
+        code = operator.stop()
+    assert code == 0
+    log = operator.log_text()
+    assert [value for value in made_up if value in log] == []
+    assert "unexpected error" not in log
+
+
+@pytest.fixture(name="space")
+def _space(cluster: Cluster, operator: Operator) -> Iterator[Space]:
+    """A namespace of the test's own."""
+    space = Space(cluster, f"suite-{uuid.uuid4().hex[:8]}", operator)
+    cluster.kubectl("create", "namespace", space.namespace)
+    yield space
+    space.kubectl("delete", "msync", "--all", "--wait=true", "--timeout=20s")
+    cluster.kubectl("delete", "namespace", space.namespace, "--wait=false")
+
+
+@pytest.fixture(name="acme")
+def _acme() -> Iterator[Company]:
+    """A small company with the package in its org."""
+    with company() as one:
+        yield one
