@@ -239,7 +239,6 @@ class SyncWorker:
                 await self._conclude(sync, decision, report, moment)
             finally:
                 self._runtime.metrics.running(self.key, now=False)
-        self._run_id = None
 
     async def _report(self, sync: MetronomeSync, run: schedule.Run) -> CycleReport:
         """Run the cycle, or report why it could not be run."""
@@ -342,6 +341,7 @@ class SyncWorker:
             logger.error("the report was refused: %s", error)  # noqa: TRY400 -- the text says all
             self._runtime.metrics.failed(self.key)
             await self._show(conditions.essence(finished))
+        self._run_id = None  # it is over: nothing after this can interrupt it
         self._runtime.metrics.show(self.key, self._status)
         await self._tell(conditions.events(before, self._status, report))
 

@@ -88,7 +88,7 @@ sys.exit(run(options, cycle_command=given["command"]))
 """
 
 
-def eventually(check: Callable[[], T], seconds: float = 8.0) -> T:
+def eventually(check: Callable[[], T], seconds: float = 20.0) -> T:
     """Ask again until the answer is true, and return it; fails with the last answer."""
     deadline = time.monotonic() + seconds
     while not (answer := check()):
