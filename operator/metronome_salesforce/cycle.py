@@ -48,6 +48,7 @@ class CycleSettings:
     """What of the spec steers the cycle itself; `objects` are names of OBJECTS."""
 
     objects: frozenset[str]
+    window_size: str = "Day"
     invoices_since: date | None = None
     usage_lookback: timedelta = timedelta(days=34)
     prune: bool = True
@@ -220,11 +221,16 @@ class _Cycle:
         """The reach of this cycle: see the README, "What a daily cycle looks at"."""
         run, settings = self.run_, self.settings
         newest = min(run.now, run.last_success or run.now)
-        usage_from = (newest - settings.usage_lookback).astimezone(UTC).date()
+        lookback = _day(newest - settings.usage_lookback)
+        usage_from = (
+            min(lookback, horizon.oldest_usage or lookback) if self._everything else lookback
+        )
+        if settings.window_size == "None":
+            # One sum for the whole look-back: its start must not depend on earlier cycles.
+            usage_from = _day(run.now - settings.usage_lookback)
         if self._everything:
-            usage_from = min(usage_from, horizon.oldest_usage or usage_from)
             return Scope(settings.invoices_since, usage_from, self._with_content, full=True)
-        invoices_from = min(usage_from, horizon.oldest_draft or usage_from)
+        invoices_from = min(lookback, horizon.oldest_draft or lookback)
         if settings.invoices_since is not None:
             invoices_from = max(invoices_from, settings.invoices_since)
         return Scope(invoices_from, usage_from, self._with_content)
@@ -445,6 +451,10 @@ class _Cycle:
         """Take each page in a worker thread, so that signals and the lifeline are heard."""
         while (page := await self._blocking(lambda: next(pages, None))) is not None:
             yield page
+
+
+def _day(moment: datetime) -> date:
+    return moment.astimezone(UTC).date()
 
 
 def _timestamp(moment: datetime) -> str:

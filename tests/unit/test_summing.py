@@ -90,6 +90,36 @@ def test_half_of_the_data_gives_no_sum() -> None:
     assert tally.summary() == combined([tally, Tally()]).summary() == Summary()
 
 
+def test_the_latest_issued_invoice_is_the_newest() -> None:
+    """Not the one whose period ends last: lists come by issue date, so this can be read early."""
+    tally = Tally()
+    tally.add_invoice(
+        invoice(
+            "FINALIZED",
+            "100",
+            USD,
+            issued_at="2026-03-05T00:00:00Z",
+            end_timestamp="2026-01-01T00:00:00Z",
+        )
+    )
+    assert not tally.settles(datetime(2026, 3, 5, tzinfo=UTC))
+    assert tally.settles(datetime(2026, 3, 4, tzinfo=UTC))
+
+    tally.add_invoice(
+        invoice(
+            "FINALIZED",
+            "200",
+            USD,
+            issued_at="2026-03-02T00:00:00Z",
+            end_timestamp="2026-03-01T00:00:00Z",
+        )
+    )
+    assert tally.summary().last_invoice_total == 1
+
+    tally.add_invoice(invoice("DRAFT", "1", EUR))
+    assert not tally.settles(datetime(2026, 1, 1, tzinfo=UTC))
+
+
 def test_nothing_known_and_null_totals() -> None:
     tally = Tally()
     assert tally.summary() == Summary()

@@ -101,6 +101,7 @@ def connect(
 def _cycle_settings(spec: MetronomeSyncSpec) -> CycleSettings:
     return CycleSettings(
         objects=frozenset(spec.objects),
+        window_size=spec.window_size,
         invoices_since=spec.invoices.since,
         usage_lookback=spec.usage.lookback,
         prune=spec.prune.enabled,

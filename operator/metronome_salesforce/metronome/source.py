@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from typing import Literal
 
 from metronome_salesforce import objects
@@ -279,12 +279,15 @@ class MetronomeSource:
                     async for invoice in drafts:
                         found[invoice.id] = invoice
             limit = _WHOLE_PAGE if scope.invoices_from is None else _RECENT_PAGE
-            finalized_seen = False
+            seen = Tally()
+            for draft in found.values():
+                seen.add_invoice(draft)
             async with aclosing(client.invoices(customer.id, limit=limit)) as newest_first:
                 async for invoice in newest_first:
-                    found[invoice.id] = invoice
-                    finalized_seen = finalized_seen or invoice.status == "FINALIZED"
-                    if finalized_seen and _is_before(invoice, scope.invoices_from):
+                    if invoice.id not in found:
+                        found[invoice.id] = invoice
+                        seen.add_invoice(invoice)
+                    if _is_before(invoice, scope.invoices_from) and seen.settles(_issued(invoice)):
                         break
         except CustomerGone:
             self.notes.customers_gone += 1
@@ -440,9 +443,8 @@ class MetronomeSource:
         return self._client
 
 
-def lookback_start(now: datetime, last_success: datetime | None, lookback: timedelta) -> date:
-    """The first UTC day that a daily cycle looks at: the look-back before the last success."""
-    return _day(min(now, last_success or now) - lookback)
+def _issued(invoice: Invoice) -> datetime:
+    return invoice.issued_at or datetime.max.replace(tzinfo=UTC)
 
 
 def _is_before(invoice: Invoice, day: date | None) -> bool:
