@@ -6,12 +6,14 @@ in `make test-cluster`. API and operator are shared by all of them; nothing else
 
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from metronome_salesforce.sandbox.kubernetes import KubernetesSandbox
 from tests.controlplane.launch import ControlPlane
 from tests.e2e.suite import Cluster, Company, Operator, Space, company, made_up
+from tests.e2e.suite_faults import MAKERS, WITHOUT_PACKAGE, Gallery, right
 
 
 @pytest.fixture(
@@ -69,3 +71,23 @@ def _acme() -> Iterator[Company]:
     """A small company with the package in its org."""
     with company() as one:
         yield one
+
+
+@pytest.fixture(name="gallery", scope="session")
+def _gallery(cluster: Cluster, operator: Operator) -> Iterator[Gallery]:
+    """Everything broken and one thing healthy, started at once."""
+    space = Space(cluster, f"suite-{uuid.uuid4().hex[:8]}", operator)
+    cluster.kubectl("create", "namespace", space.namespace)
+    with ExitStack() as stack:
+        cases = [
+            maker(stack.enter_context(company(package=maker not in WITHOUT_PACKAGE)))
+            for maker in MAKERS
+        ]
+        healthy = stack.enter_context(company())
+        space.apply(
+            *(document for case in cases for document in case.documents),
+            *right("healthy", healthy).values(),
+        )
+        yield Gallery(space, {case.name: case for case in cases}, healthy)
+        space.kubectl("delete", "msync", "--all", "--timeout=20s")
+        cluster.kubectl("delete", "namespace", space.namespace, "--wait=false")

@@ -271,6 +271,7 @@ class Company:
     authority: CertificateAuthority
     client_id: str
     client_secret: str
+    servers: ExitStack = field(repr=False)
 
     @property
     def credentials(self) -> dict[str, str]:
@@ -302,6 +303,14 @@ class Company:
             more,
         )
 
+    def also_serve(self, port: int) -> None:
+        """Let the org answer at this port, too."""
+        self.servers.enter_context(self.salesforce.serve(port, tls=self.authority))
+
+    def session_tokens(self) -> list[str]:
+        """The tokens that the org has handed out and that are good still."""
+        return list(self.org.sessions._open)
+
     def slow_down(self, seconds: float, match: str = "GET /v1/customers/*/invoices") -> None:
         """Let Metronome take so long for each of these requests."""
         self.metronome.faults.add(match, delay=seconds)
@@ -330,6 +339,7 @@ def company(*, customers: int = 3, package: bool = True) -> Iterator[Company]:
             authority=authority,
             client_id=client_id,
             client_secret=client_secret,
+            servers=stack,
         )
 
 

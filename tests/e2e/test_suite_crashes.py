@@ -1,0 +1,115 @@
+"""Kill -9 in mid-cycle, of the child and of the operator: the org ends as if nothing had been.
+
+The tenant is served slowly enough to be caught while it is read, and the org while it is written.
+The comparison is with a second org that one undisturbed cycle has filled.
+"""
+
+import os
+import signal
+
+import pytest
+
+from tests.e2e.suite import (
+    KEYS,
+    Company,
+    Operator,
+    Space,
+    condition,
+    content,
+    eventually,
+    message,
+    parent_of,
+    undisturbed,
+)
+
+READING, WRITING = "while it reads", "while it writes"
+
+
+def in_the_middle(acme: Company, when: str) -> None:
+    """Wait until a cycle is where it is to be killed, after which nothing is slow any more."""
+    if when == READING:
+        eventually(lambda: "invoices" in str(acme.metronome.requests))
+        assert acme.org.statistics.total_rows == 0
+    else:
+        eventually(lambda: acme.org.statistics.total_rows)
+        assert acme.org.count("Metronome_Usage__c") == 0, "it is not done"
+
+
+def slow_down(acme: Company, when: str) -> None:
+    if when == READING:
+        # Two answers come as always.
+        acme.metronome.faults.add("GET /v1/customers/*/invoices", after=2, delay=60)
+    else:
+        acme.salesforce.faults.add("* */composite/sobjects*", after=3, delay=60)
+
+
+def speed_up(acme: Company) -> None:
+    acme.metronome.faults.clear()
+    acme.salesforce.faults.clear()
+
+
+@pytest.mark.parametrize("when", [READING, WRITING])
+def test_a_killed_child_is_run_again(
+    space: Space, acme: Company, operator: Operator, when: str
+) -> None:
+    slow_down(acme, when)
+    space.start(acme)
+    in_the_middle(acme, when)
+    (child,) = operator.children()
+    speed_up(acme)
+    os.kill(child, signal.SIGKILL)
+
+    status = space.wait_for_run(outcome="Failed")
+    assert status["lastRun"]["reason"] == "CycleCrashed"
+    assert "was killed by SIGKILL" in message(status, "Ready")
+    assert condition(status, "Reconciling") == ("True", "Retrying")
+    # It would come by itself in a minute.
+    status = space.request("do not wait")
+    assert status["lastRun"]["outcome"] == "Succeeded"
+    assert content(acme.org) == undisturbed(acme)
+
+
+@pytest.mark.parametrize("when", [READING, WRITING])
+def test_a_killed_operator_goes_on_when_it_is_back(
+    space: Space, acme: Company, operator: Operator, when: str
+) -> None:
+    """The child ends with it, and the new operator runs the cycle that was never finished."""
+    slow_down(acme, when)
+    space.start(acme)
+    in_the_middle(acme, when)
+    (child,) = operator.children()
+    operator.kill()
+    eventually(lambda: parent_of(child) < 0, 10)
+    written = sum(acme.org.count(sobject) for sobject in KEYS)
+    assert "lastRun" not in space.status()
+    speed_up(acme)
+    operator.start()
+
+    status = space.wait_for_run()
+    assert status["lastRun"]["trigger"] == "Created"
+    assert content(acme.org) == undisturbed(acme)
+    assert (written > 0) == (when == WRITING)
+    inserted = sum(
+        count for (name, what), count in acme.org.statistics.rows.items() if what == "insert"
+    )
+    assert inserted == sum(acme.org.count(sobject) for sobject in KEYS), "each row only once"
+
+
+def test_an_operator_that_is_stopped_says_so_and_goes_on(
+    space: Space, acme: Company, operator: Operator
+) -> None:
+    """SIGTERM, as the kubelet sends it: the child is stopped in order."""
+    slow_down(acme, READING)
+    space.start(acme)
+    in_the_middle(acme, READING)
+    (child,) = operator.children()
+    assert operator.stop() == 0
+    assert parent_of(child) < 0
+    status = space.status()
+    assert condition(status, "Reconciling") == ("True", "Interrupted")
+    assert "progress" not in status
+    speed_up(acme)
+    operator.start()
+
+    space.wait_for_run()
+    assert content(acme.org) == undisturbed(acme)
