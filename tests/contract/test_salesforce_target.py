@@ -677,6 +677,23 @@ def test_many_rows_come_in_pages_once_each(world: World) -> None:
     assert len(pages) == target.requests - before == 2
 
 
+def test_reading_goes_on_where_a_lost_cursor_left_it(world: World) -> None:
+    """INVALID_QUERY_LOCATOR between two pages: no row is missed and none comes twice."""
+    target = world.target()
+    writes = [create(PLAN, f"p{n:04d}") for n in range(2100)]
+    for start in range(0, len(writes), 200):
+        succeed(target.write(PLAN, writes[start : start + 200]))
+    world.sandbox.faults.add(
+        "GET /services/data/v66.0/query/*",
+        status=400,
+        error_code="INVALID_QUERY_LOCATOR",
+        message="invalid query locator",
+        times=1,
+    )
+    pages = list(target.read(PLAN, Scope()))
+    assert sorted(row.key for page in pages for row in page) == [write.key for write in writes]
+
+
 # -- bad days -------------------------------------------------------------------------------------
 
 

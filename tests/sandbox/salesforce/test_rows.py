@@ -82,6 +82,8 @@ def test_what_is_stored_is_what_rest_makes_of_it(rest: Rest, org: SalesforceOrg)
 REFUSED_VALUES: list[tuple[dict[str, Any], str, str, list[str] | None]] = [
     ({"Short__c": "12345678901"}, "STRING_TOO_LONG",
      "Short: data value too large: 12345678901 (max length=10)", ["Short__c"]),
+    ({"Short__c": "123456789🌊"}, "STRING_TOO_LONG",
+     "Short: data value too large: 123456789🌊 (max length=10)", ["Short__c"]),
     ({"Total__c": 1e16}, "NUMBER_OUTSIDE_VALID_RANGE",
      "Total: value outside of valid range on numeric field: 1E16", ["Total__c"]),
     ({"Kind__c": "Weekly"}, "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",

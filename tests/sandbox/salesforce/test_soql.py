@@ -162,6 +162,14 @@ def test_ids_are_found_by_15_characters(rest: Rest, data: dict[str, str]) -> Non
     assert rest.values(text) == ["N i2"]
 
 
+def test_ids_have_an_order(rest: Rest, data: dict[str, str]) -> None:
+    """Reading on after a known id is how large tables are read in pieces."""
+    ids = rest.values("SELECT Id FROM T_Invoice__c ORDER BY Id", "Id")
+    for place, id_ in enumerate(ids):
+        text = f"SELECT Id FROM T_Invoice__c WHERE Id > '{id_}' ORDER BY Id"
+        assert rest.values(text, "Id") == ids[place + 1 :]
+
+
 def test_child_subqueries(rest: Rest, data: dict[str, str]) -> None:
     found = rest.soql(
         "SELECT Name, (SELECT Amount__c FROM Lines__r WHERE Amount__c > 0 "

@@ -91,7 +91,8 @@ class Conditions:
         self._level.parameters.append(self._literal(known, literal))
         if operator in {"=", "!="}:
             return f"({sql} IS {'NOT ' if operator == '!=' else ''}?)"
-        if known is not None and known.type in {"Checkbox", "Id", *REFERENCE_TYPES}:
+        # Ids are ordered, byte by byte: reading on after a known id is how the platform chunks.
+        if known is not None and known.type == "Checkbox":
             raise query_error(
                 "INVALID_FIELD", self._level.text, each.operand.at,
                 f"invalid operator on {known.api_type} field",

@@ -145,7 +145,7 @@ def check(field: Field, value: Any) -> Any:
         return value
     if kind in {"Picklist", "MultiselectPicklist"}:
         return _check_picklist(field, value)
-    if field.length and len(value) > field.length:
+    if field.length and _units(value) > field.length:
         raise RowRefusedError(
             "STRING_TOO_LONG",
             f"{field.label}: data value too large: {value} (max length={field.length})",
@@ -158,6 +158,11 @@ def check(field: Field, value: Any) -> Any:
             [field.name],
         )
     return value
+
+
+def _units(text: str) -> int:
+    """Lengths are counted as Java counts them, in UTF-16 units: an emoji is two."""
+    return len(text.encode("utf-16-le")) // 2
 
 
 def _check_number(field: Field, value: float) -> float:
@@ -173,7 +178,7 @@ def _check_number(field: Field, value: float) -> float:
 
 def _check_picklist(field: Field, value: str) -> str:
     if not field.restricted:
-        if len(value) > 255:
+        if _units(value) > 255:
             raise RowRefusedError(
                 "STRING_TOO_LONG",
                 f"{field.label}: data value too large: {value} (max length=255)",
