@@ -169,7 +169,8 @@ def _kind(field: Field) -> str:
 def _metrics() -> str:
     registry = CollectorRegistry()
     Metrics(registry)
-    collectors = dict.fromkeys(registry._collector_to_names)  # each once, in order
+    # The library keeps names and labels to itself until there is a sample.
+    collectors: list[Any] = list(registry._collector_to_names)
     return _table(
         ("metric", "type", "labels", "meaning"),
         (
@@ -179,14 +180,9 @@ def _metrics() -> str:
                 ", ".join(f"`{label}`" for label in one._labelnames),
                 one._documentation,
             )
-            for one in _typed(collectors)
+            for one in collectors
         ),
     )
-
-
-def _typed(collectors: Any) -> Iterator[Any]:
-    # The library keeps name and labels to itself until there is a sample.
-    yield from collectors
 
 
 def _commands(
@@ -382,6 +378,26 @@ def test_every_environment_variable_is_named() -> None:
 
     assert {hosts.HOSTS_VARIABLE, hosts.HTTP_VARIABLE} <= ours
     assert ours <= set(named)
+
+
+def test_every_metric_that_is_named_exists() -> None:
+    """Alerts are copied from here, and one on a metric that is not there stays silent."""
+    named = set(re.findall(r"metronome_salesforce_[a-z_]+", README.read_text("utf-8")))
+
+    assert named <= set(re.findall(r"metronome_salesforce_[a-z_]+", _metrics()))
+
+
+def test_every_field_that_is_named_exists() -> None:
+    """In running text, as `spec.usage.lookback` or `status.lastRun.rows`."""
+    named = set(re.findall(r"`((?:spec|status)\.(?!py`)[\w.]+)", README.read_text("utf-8")))
+    known = {
+        f"{part}.{path}"
+        for part, schema in _crd("metronomesyncs").items()
+        for path, _, _ in _leaves(schema)
+    }
+
+    assert len(named) > 1
+    assert sorted(named - known) == []
 
 
 def _fences(language: str) -> list[str]:
