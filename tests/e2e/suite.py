@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar
 
 from kubernetes import client, config
@@ -70,6 +70,7 @@ _NUMBERED = frozenset({("Metronome_Usage__c", "Name")})
 """Names that the org counts up."""
 _KUBECTL_SECONDS = 30
 _STOP_SECONDS = 30.0
+_CLI_SECONDS = 60
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -421,6 +422,39 @@ def merged(document: Mapping[str, Any], over: Mapping[str, Any]) -> Json:
     return result
 
 
+# -- the command line ------------------------------------------------------------------------------
+
+
+@contextmanager
+def start_cli(
+    *arguments: str, environment: Mapping[str, str] = MappingProxyType(SETTINGS)
+) -> Iterator[subprocess.Popen[str]]:
+    """Start a command in a process, which is killed if it is still there at the end."""
+    inherited = {key: value for key, value in os.environ.items() if key not in SETTINGS}
+    with subprocess.Popen(
+        [sys.executable, "-m", "metronome_salesforce", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**inherited, **environment},
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def run_cli(
+    *arguments: str, given: Any = "", environment: Mapping[str, str] = MappingProxyType(SETTINGS)
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; `given` goes to its standard input."""
+    text = given if isinstance(given, str) else json.dumps(given)
+    with start_cli(*arguments, environment=environment) as process:
+        out, err = process.communicate(text, timeout=_CLI_SECONDS)
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
 # -- what a person does in one namespace -----------------------------------------------------------
 
 
@@ -525,8 +559,8 @@ class Space:
     ) -> Json:
         """The status once so many runs are over; the last one must have ended like this."""
         status = self.wait(lambda status: len(status.get("history", ())) >= number, name)
-        run = status["lastRun"]
-        assert (number, outcome) == (len(status["history"]), run["outcome"]), run["message"]
+        ended = len(status["history"]), status["lastRun"]["outcome"]
+        assert ended == (number, outcome), self._told(name)
         return status
 
     def events(self, name: str = "acme") -> list[tuple[str, str, str]]:
