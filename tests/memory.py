@@ -188,6 +188,7 @@ class MemorySource:
     requests: int = 0
     api_calls: list[tuple[str, str, str, int]] = field(default_factory=list)
     scopes: list[Scope] = field(default_factory=list)
+    still_there: set[str] = field(default_factory=set)
 
     async def customers(self) -> Sequence[CustomerInfo]:
         """The customers."""
@@ -199,6 +200,12 @@ class MemorySource:
         for batch in self.batches:
             rows = [row for row in batch.rows if row.object in objects_wanted]
             yield replace(batch, rows=rows)
+
+    async def confirm_gone(
+        self, _name: str, rows: Sequence[tuple[str, str]], _scope: Scope
+    ) -> set[str]:
+        """Everything but what the test says is still there."""
+        return {key for key, _ in rows} - self.still_there
 
     def account_summary(self, customer_ids: Collection[str]) -> Summary | None:
         """An empty summary: sums are the business of the real source."""

@@ -157,7 +157,7 @@ class _Cycle:
 
     async def run(self) -> None:
         state = await self._preflight()
-        await self._observe_and_desire()
+        scope = await self._observe_and_desire()
         self._stage("compare")
         self.plan.compare(
             [*self.mappings, ACCOUNT_SUMMARY],
@@ -175,6 +175,7 @@ class _Cycle:
             state=replace(state, quota=self.target.quota),
             chunk_size=self.target.chunk_size,
         )
+        await self._confirm_deletes(scope)
         if self.run_.dry_run:
             if self.observers.plan is not None:
                 self.observers.plan(self.plan)
@@ -199,7 +200,7 @@ class _Cycle:
 
     # -- 2 observe, 3 desire -------------------------------------------------------------------
 
-    async def _observe_and_desire(self) -> None:
+    async def _observe_and_desire(self) -> Scope:
         self._stage("customers")
         self.customers = {info.id: info for info in await self.source.customers()}
         await self._observe([CUSTOMER], Scope(content=self._with_content))
@@ -212,6 +213,7 @@ class _Cycle:
             self._check_stop()
             self.plan.add_desired(batch)
         self._desire_accounts()
+        return scope
 
     @property
     def _with_content(self) -> bool:
@@ -314,6 +316,15 @@ class _Cycle:
                     )
                 )
         self.plan.add_desired(Batch(rows))
+
+    async def _confirm_deletes(self, scope: Scope) -> None:
+        """Ask once more for what is to be deleted: a list that moved may have hidden it."""
+        for mapping in self.mappings:
+            doomed = self.plan.doomed(mapping)
+            if doomed:
+                self._stage(f"confirm {mapping.name}")
+                gone = await self.source.confirm_gone(mapping.name, doomed, scope)
+                self.plan.spare(mapping, [key for key, _ in doomed if key not in gone])
 
     # -- 6 apply -------------------------------------------------------------------------------
 

@@ -208,6 +208,30 @@ class Plan:
             (mapping.name,),
         )
 
+    def doomed(self, mapping: ObjectMapping) -> list[tuple[str, str]]:
+        """The (key, customer) of the rows of one object to be deleted because nobody saw them."""
+        rows = self._db.execute(
+            """SELECT c.key, COALESCE(c.customer, '') FROM change c
+            WHERE c.object = ? AND c.operation = 'delete' AND NOT EXISTS (
+                SELECT 1 FROM unwanted u WHERE u.object = c.object AND u.key = c.key)
+            ORDER BY c.key""",
+            (mapping.name,),
+        )
+        return [(key, customer) for key, customer in rows]
+
+    def spare(self, mapping: ObjectMapping, keys: Iterable[str]) -> None:
+        """Take deletes back; what belongs to a spared invoice is spared with it."""
+        keys = list(keys)
+        self._insert(
+            "DELETE FROM change WHERE object = ? AND key = ? AND operation = 'delete'",
+            ((mapping.name, key) for key in keys),
+        )
+        if mapping.name == "Invoice":
+            self._insert(
+                "DELETE FROM change WHERE sort = ? AND operation = 'delete'",
+                ((key,) for key in keys),
+            )
+
     def counts(self) -> dict[str, dict[Operation, int]]:
         """How many rows of each object are to be created, updated and deleted."""
         result: dict[str, dict[Operation, int]] = {}

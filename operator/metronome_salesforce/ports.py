@@ -180,5 +180,10 @@ class Source(Protocol):
     def account_summary(self, customer_ids: Collection[str]) -> Summary | None:
         """The summary of an Account with these customers; None if not all of it was read."""
 
+    async def confirm_gone(
+        self, name: str, rows: Sequence[tuple[str, str]], scope: Scope
+    ) -> set[str]:
+        """Which of these (key, customer) rows of an object Metronome certainly has no more."""
+
     async def close(self) -> None:
         """Give the connections back."""

@@ -91,6 +91,21 @@ async def test_nothing_is_deleted_where_the_fetch_was_not_complete() -> None:
     assert list(target.records["Invoice"]) == ["i1"]
 
 
+async def test_what_is_still_there_when_asked_again_is_spared_with_its_parts() -> None:
+    """A list that moved while it was read hid a draft: neither it nor its lines may go."""
+    target = MemoryTarget()
+    lines = Batch([row("InvoiceLineItem", "l1", "c1", Name="a", Invoice__c="i1")])
+    await cycle(tenant(customer(), invoice("i1", "Draft", **DRAFT), lines), target)
+    hidden = tenant(customer(), Batch(covered=[("Invoice", "c1")]))
+    hidden.still_there = {"i1"}
+
+    report = await cycle(hidden, target, last_success=NOW)
+
+    assert sum(counts.deleted for counts in report.rows.values()) == 0
+    assert list(target.records["Invoice"]) == ["i1"]
+    assert list(target.records["InvoiceLineItem"]) == ["l1"]
+
+
 async def test_prune_disabled_keeps_stale_rows() -> None:
     target = MemoryTarget()
     await cycle(tenant(customer(), invoice("i1", "Draft", **DRAFT)), target)

@@ -10,7 +10,7 @@ import logging
 import re
 import ssl
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -94,7 +94,7 @@ class _Call:
     path: str
     id_: str | None = None
     query: Mapping[str, str] | None = None
-    body: Mapping[str, str] | None = None
+    body: Mapping[str, Any] | None = None
 
     @property
     def what(self) -> str:
@@ -230,24 +230,24 @@ class MetronomeClient:
     ) -> None:
         await self._http.aclose()
 
-    def customers(self, *, archived: bool = False) -> AsyncGenerator[Customer, None]:
-        """All active customers or, with `archived`, all archived ones: there is no list of both."""
+    def customers(
+        self, *, archived: bool = False, ids: Sequence[str] | None = None
+    ) -> AsyncGenerator[Customer, None]:
+        """All active customers or, with `archived`, all archived ones: there is no list of both.
+
+        `ids` (100 at most) asks for these only.
+        """
         query = {"limit": str(PAGE_SIZE)} | ({"only_archived": "true"} if archived else {})
-        return self._list(_CUSTOMERS, query=query)
+        return self._list(
+            _CUSTOMERS, query=query | ({} if ids is None else {"customer_ids": ",".join(ids)})
+        )
 
     async def customer(self, customer_id: str) -> Customer:
         """One customer. Raises CustomerGone, and RetriableError if it cannot be read."""
         call = _Call("customers", "GET", "/v1/customers/{id}", id_=customer_id)
 
-        def customer(document: Any) -> Customer:
-            try:
-                return Customer.model_validate(member(document, "data", dict))
-            except ValidationError as error:
-                where, problem = first_problem(error, "data")
-            raise UnreadableError(f"{where} {problem}")  # out here: that one holds the input
-
         try:
-            return await self._answer(call, customer)
+            return await self._answer(call, _reader(Customer))
         except _NotFoundError:
             raise CustomerGone(customer_id) from None
 
@@ -276,9 +276,28 @@ class MetronomeClient:
         query = {"limit": str(limit), "sort": sort} | ({"status": status} if status else {})
         return self._list(_INVOICES, id_=customer_id, query=query)
 
-    def credit_grants(self) -> AsyncGenerator[CreditGrant, None]:
-        """The credit grants of all customers; voided ones are never among them."""
-        return self._list(_CREDIT_GRANTS, query={"limit": str(PAGE_SIZE)}, body={})
+    async def invoice(self, customer_id: str, invoice_id: str) -> Invoice | None:
+        """One invoice, None if there is none. Raises RetriableError if it cannot be read."""
+        call = _Call(
+            "invoices",
+            "GET",
+            "/v1/customers/{id}/invoices/" + _segment(invoice_id),
+            id_=customer_id,
+        )
+        try:
+            return await self._answer(call, _reader(Invoice))
+        except _NotFoundError:
+            return None
+
+    def credit_grants(
+        self, *, ids: Sequence[str] | None = None
+    ) -> AsyncGenerator[CreditGrant, None]:
+        """The credit grants of all customers, or those of `ids`; voided ones are never listed."""
+        return self._list(
+            _CREDIT_GRANTS,
+            query={"limit": str(PAGE_SIZE)},
+            body={} if ids is None else {"credit_grant_ids": list(ids)},
+        )
 
     async def usage(
         self,
@@ -286,8 +305,9 @@ class MetronomeClient:
         starting_on: datetime,
         ending_before: datetime,
         window_size: Literal["DAY", "HOUR", "NONE"],
+        customer_ids: Sequence[str] | None = None,
     ) -> AsyncGenerator[Usage, None]:
-        """Usage of all customers and metrics between two UTC midnights, end exclusive.
+        """Usage of all (or these) customers, by metric, between two UTC midnights, end exclusive.
 
         Long ranges take several requests. With "NONE" they do not: there is one value for the whole
         range then, and those of its parts do not add up to it. Raises ValueError on other times.
@@ -295,11 +315,13 @@ class MetronomeClient:
         _check_midnights(starting_on, ending_before)
         seen = Seen()
         for start, end in _ranges(starting_on, ending_before, window_size):
-            body = {
+            body: dict[str, Any] = {
                 "starting_on": _written(start),
                 "ending_before": _written(end),
                 "window_size": window_size,
             }
+            if customer_ids is not None:
+                body["customer_ids"] = list(customer_ids)
             async with aclosing(self._list(_USAGE, query={}, body=body, seen=seen)) as items:
                 async for item in items:
                     yield item
@@ -315,7 +337,7 @@ class MetronomeClient:
         *,
         id_: str | None = None,
         query: Mapping[str, str],
-        body: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
         seen: Seen | None = None,
     ) -> AsyncGenerator[Model, None]:
         """The readable items of a list, each once. Raises `listing.gone` on a 404."""
@@ -398,6 +420,19 @@ class MetronomeClient:
         if response.status_code == HTTPStatus.NOT_FOUND and _is_metronomes(response):
             raise _NotFoundError
         raise failure_of_status(response, what=call.what, now=self._retry.now)
+
+
+def _reader(model: type[Model]) -> Callable[[Any], Model]:
+    """Reads the one document in `data`; raises UnreadableError without a word of its content."""
+
+    def read(document: Any) -> Model:
+        try:
+            return model.model_validate(member(document, "data", dict))
+        except ValidationError as error:
+            where, problem = first_problem(error, "data")
+        raise UnreadableError(f"{where} {problem}")  # out here: that one holds the input
+
+    return read
 
 
 def _checked_key(api_key: str) -> str:

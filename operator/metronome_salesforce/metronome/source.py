@@ -7,7 +7,7 @@ the scope (and the newest finalized invoice, which the summary needs) demands.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
@@ -22,7 +22,7 @@ from metronome_salesforce.metronome.keys import (
     sub_line_keys,
     usage_key,
 )
-from metronome_salesforce.metronome.models import Customer, Invoice, MalformedItem
+from metronome_salesforce.metronome.models import Customer, Invoice, MalformedItem, Usage
 from metronome_salesforce.metronome.retrying import CustomerGone, PlanGone
 from metronome_salesforce.metronome.summing import Tally, combined
 from metronome_salesforce.ports import Batch, CustomerInfo, Notes, Summary
@@ -162,8 +162,8 @@ class MetronomeSource:
         if "CreditGrant" in objects_wanted:
             async for batch in self._grants():
                 yield batch
-        if "Usage" in objects_wanted and scope.usage_from is not None:
-            async for batch in self._usage(scope.usage_from):
+        if "Usage" in objects_wanted:
+            async for batch in self._usage(scope):
                 yield batch
         yield Batch(
             [
@@ -191,6 +191,67 @@ class MetronomeSource:
         if self._asleep.intersection(customer_ids) or any(one.incomplete for one in tallies):
             return None
         return combined(tallies).summary()
+
+    async def confirm_gone(
+        self, name: str, rows: Sequence[tuple[str, str]], scope: Scope
+    ) -> set[str]:
+        """Which of these (key, customer) rows are certainly not in Metronome any more.
+
+        Lists move while they are read: what leaves one shifts the rest, and an item on the seam of
+        two pages is missed. So what is to be deleted is asked for once more, by its id; and what
+        belongs to a customer who has left himself is history and stays.
+        """
+        customers = await self._active({customer for _, customer in rows})
+        mine = [(key, customer) for key, customer in rows if customer in customers]
+        match name:
+            case "CreditGrant":
+                found = await self._existing_grants([key for key, _ in mine])
+            case "Usage":
+                found = await self._existing_usage(sorted({one for _, one in mine}), scope)
+            case "Invoice":
+                found = await self._existing_invoices(mine)
+            case _:  # the parts of an invoice come and go with its one document
+                return {key for key, _ in rows}
+        return {key for key, _ in mine} - found
+
+    async def _active(self, ids: Collection[str]) -> set[str]:
+        active: set[str] = set()
+        for chunk in _chunks(sorted(ids)):
+            async with aclosing(self._connected().customers(ids=chunk)) as customers:
+                active.update([one.id async for one in customers])
+        return active
+
+    async def _existing_grants(self, ids: Sequence[str]) -> set[str]:
+        found: set[str] = set()
+        for chunk in _chunks(ids):
+            async with aclosing(self._connected().credit_grants(ids=chunk)) as grants:
+                found.update([one.id async for one in grants])
+        return found
+
+    async def _existing_usage(self, customer_ids: Sequence[str], scope: Scope) -> set[str]:
+        found: set[str] = set()
+        span = self._usage_span(scope)
+        if span is None:
+            return found
+        size = self._settings.window_size
+        for chunk in _chunks(customer_ids):
+            usage = self._connected().usage(
+                starting_on=span[0],
+                ending_before=span[1],
+                window_size=_WINDOWS[size],
+                customer_ids=chunk,
+            )
+            async with aclosing(usage) as items:
+                found.update([usage_key(one, size) async for one in items if self._counts(one)])
+        return found
+
+    async def _existing_invoices(self, rows: Sequence[tuple[str, str]]) -> set[str]:
+        found: set[str] = set()
+        for key, customer_id in rows:
+            invoice = await self._connected().invoice(customer_id, key)
+            if invoice is not None and invoice.status not in self._unwanted:
+                found.add(key)
+        return found
 
     async def close(self) -> None:
         """Close the connections."""
@@ -311,7 +372,7 @@ class MetronomeSource:
                 issued=_day_or_none(invoice.issued_at),
             ):
                 continue
-            if invoice.status in {"DRAFT", "FINALIZED", "VOID"} - self._settings.statuses:
+            if invoice.status in self._unwanted:
                 unwanted.append(("Invoice", invoice.id))
                 continue
             rows.extend(self._invoice_rows(customer, invoice, wanted))
@@ -371,12 +432,11 @@ class MetronomeSource:
         yield Batch(rows)
         yield self._covered_unless_malformed("CreditGrant", "POST /v1/credits/listGrants")
 
-    async def _usage(self, start: date) -> AsyncIterator[Batch]:
-        """Read the complete days since `start`; the current day is still counting."""
-        until = datetime.combine(self._settings.now.astimezone(UTC).date(), time(), UTC)
-        since = datetime.combine(start, time(), UTC)
-        if since >= until:
+    async def _usage(self, scope: Scope) -> AsyncIterator[Batch]:
+        span = self._usage_span(scope)
+        if span is None:
             return
+        since, until = span
         size = self._settings.window_size
         rows: list[Row] = []
         usage = self._connected().usage(
@@ -385,7 +445,7 @@ class MetronomeSource:
         async with aclosing(usage) as items:
             async for item in items:
                 customer = self._awake(item.customer_id)
-                if customer is None or (self._settings.skip_zero and not item.value):
+                if customer is None or not self._counts(item):
                     continue
                 rows.append(
                     self._row(
@@ -408,6 +468,21 @@ class MetronomeSource:
                 self._tallies[id_].incomplete |= name == "CreditGrant"
             return Batch()
         return Batch(covered=[(name, id_) for id_ in self._customers if id_ not in self._archived])
+
+    @property
+    def _unwanted(self) -> frozenset[str]:
+        return frozenset({"DRAFT", "FINALIZED", "VOID"}) - self._settings.statuses
+
+    def _counts(self, usage: Usage) -> bool:
+        return bool(usage.value) or not self._settings.skip_zero
+
+    def _usage_span(self, scope: Scope) -> tuple[datetime, datetime] | None:
+        """The complete days since the scope's start; the current day is still counting."""
+        if scope.usage_from is None:
+            return None
+        until = datetime.combine(self._settings.now.astimezone(UTC).date(), time(), UTC)
+        since = datetime.combine(scope.usage_from, time(), UTC)
+        return (since, until) if since < until else None
 
     def _salesforce_id(self, customer: Customer) -> str | None:
         field_name = self._settings.salesforce_id_field
@@ -441,6 +516,10 @@ class MetronomeSource:
         if self._client is None:
             raise RuntimeError("connect() has not been called")
         return self._client
+
+
+def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + _WHOLE_PAGE] for start in range(0, len(ids), _WHOLE_PAGE))
 
 
 def _issued(invoice: Invoice) -> datetime:
