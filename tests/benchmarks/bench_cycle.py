@@ -147,13 +147,15 @@ async def _bench(options: argparse.Namespace) -> int:
             request["lastSuccess"] = result.report.started_at
             results.append(result)
             _tell(result)
+            if result.report.outcome != "Succeeded":
+                return 1
     _say("")
     first, quiet, day = results
     _say(
         f"CPU of the child, against the first: quiet {quiet.cpu / first.cpu:.2f}, "
         f"a day later {day.cpu / first.cpu:.2f}"
     )
-    return 0 if all(one.report.outcome == "Succeeded" for one in results) else 1
+    return 0
 
 
 def _request(
@@ -217,7 +219,10 @@ def _tell(one: Measured) -> None:
         f"  peak memory: child {one.child_peak / 2**20:.0f} MiB, "
         f"parent {one.parent_peak / 2**20:.0f} MiB"
     )
-    _say(f"  API calls: Metronome {calls['metronome']}, Salesforce {calls['salesforce']}")
+    _say(
+        f"  API calls: Metronome {calls.get('metronome', 0)}, "
+        f"Salesforce {calls.get('salesforce', 0)}"
+    )
     _say(f"  rows written: {dict(kinds) or 0}")
     for name, count in sorted(one.written.items()):
         _say(f"    {name} {count}")
