@@ -48,7 +48,7 @@ format: $(READY) ## Format the code and mend what ruff can mend
 
 .PHONY: test
 test: $(READY) ## Run the tests; needs nothing but this machine
-	$(BIN)/python -m pytest -m "not cluster" --ignore=tests/benchmarks $(ARGS)
+	$(BIN)/python -m pytest -m "not cluster" -n auto --dist loadfile --ignore=tests/benchmarks $(ARGS)
 
 # A given cluster is not ours to kill or restart, and that is all that test_own.py does.
 CLUSTER_ARGS := $(if $(filter 1,$(TEST_USE_KUBECONFIG)),--ignore=tests/controlplane/test_own.py)
