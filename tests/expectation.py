@@ -58,6 +58,7 @@ _CHILD_KEY = {
     ADJUSTMENT: re.compile(r"(?P<parent>[^:]+):adj:[0-9a-f]{16}:[1-9][0-9]*"),
 }
 
+_LONG_AGO = "0001-01-01T00:00:00+00:00"
 Json = dict[str, Any]
 Key = tuple[Any, ...]
 
@@ -166,20 +167,22 @@ class _Sums:
     """Spend and balances of one customer, or of an Account's customers, by unit."""
 
     spend: dict[str, Decimal] = field(default_factory=dict)
-    newest: dict[str, tuple[datetime, Decimal | None, str | None]] = field(default_factory=dict)
+    newest: dict[str, tuple[Key, Decimal | None, str | None]] = field(default_factory=dict)
     balance: dict[str, Decimal] = field(default_factory=dict)
 
     def add(self, invoices: Iterable[Json], grants: Iterable[Json], now: datetime) -> None:
         for invoice in invoices:
             name, total = unit(invoice["credit_type"]), invoice["total"]
             amount = whole(total, invoice["credit_type"])
-            ended = moment(invoice.get("end_timestamp") or invoice.get("issued_at"))
+            ended, issued = invoice.get("end_timestamp"), invoice.get("issued_at")
             if invoice["status"] == "DRAFT" and invoice["type"] != "USAGE_CONSOLIDATED":
                 self.spend[name] = self.spend.get(name, Decimal(0)) + (amount or 0)
-            elif invoice["status"] == "FINALIZED" and ended is not None:
+            elif invoice["status"] == "FINALIZED" and (issued or ended):
+                # The newest is the one that was issued last.
+                rank = (moment(issued or ended), moment(ended or _LONG_AGO), invoice["id"])
                 known = self.newest.get(name)
-                if known is None or ended > known[0]:
-                    self.newest[name] = (ended, amount, day(invoice.get("end_timestamp")))
+                if known is None or rank > known[0]:
+                    self.newest[name] = (rank, amount, day(ended))
         for grant in grants:
             starts, ends = moment(grant["effective_at"]), moment(grant["expires_at"])
             if (starts is None or starts <= now) and (ends is None or ends > now):
@@ -188,14 +191,16 @@ class _Sums:
                 name = unit(credit_type)
                 self.balance[name] = self.balance.get(name, Decimal(0)) + (left or 0)
 
-    def fields(self, prefix: str = "") -> Json:
-        name = None
+    def unit(self) -> str | None:
+        """The unit that speaks: of the largest spend, else the newest invoice, else the balance."""
         if self.spend:
-            name = min(self.spend, key=lambda one: (-self.spend[one], one))
-        elif self.newest:
-            name = max(sorted(self.newest), key=lambda one: self.newest[one][0])
-        elif self.balance:
-            name = min(self.balance, key=lambda one: (-self.balance[one], one))
+            return min(self.spend, key=lambda one: (-self.spend[one], one))
+        if self.newest:
+            return max(self.newest, key=lambda one: self.newest[one][0])
+        return min(self.balance, key=lambda one: (-self.balance[one], one), default=None)
+
+    def fields(self, prefix: str = "") -> Json:
+        name = self.unit()
         _, last_total, last_end = self.newest.get(name or "", (None, None, None))
         return {
             f"{prefix}Current_Spend__c": number(self.spend.get(name or ""), 2),
@@ -460,9 +465,12 @@ def _merge(into: _Sums, other: _Sums) -> None:
     for sums, more in ((into.spend, other.spend), (into.balance, other.balance)):
         for name, amount in more.items():
             sums[name] = sums.get(name, Decimal(0)) + amount
-    for name, newest in other.newest.items():
-        if name not in into.newest or newest[0] > into.newest[name][0]:
-            into.newest[name] = newest
+    # Of each customer counts the newest invoice in the unit that speaks for it.
+    speaking = other.unit()
+    if speaking in other.newest:
+        newest = other.newest[speaking]
+        if speaking not in into.newest or newest[0] > into.newest[speaking][0]:
+            into.newest[speaking] = newest
 
 
 def _numbered(

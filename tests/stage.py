@@ -33,7 +33,6 @@ from metronome_salesforce.spec import MetronomeSync
 from tests.expectation import INVOICE, SOBJECTS, Content, Settings, expected
 
 NOW = datetime(2026, 3, 10, 6, tzinfo=UTC)
-LOOKBACK = timedelta(days=34)
 PERMISSION_SET = "Metronome_Integration"
 ENVIRONMENT = {
     "METRONOME_SALESFORCE_ALLOWED_HOSTS": "127.0.0.1,localhost",
@@ -46,7 +45,8 @@ class Stage:
     """Both services, a clock for everybody, and what the next cycle has to know.
 
     `last_success` is set by successful cycles as the operator sets it; `spec` holds the parts of
-    the MetronomeSync's spec that differ from the defaults. A context manager that stops serving.
+    the MetronomeSync's spec that differ from the defaults, `lookback` is days of usage. A context
+    manager that stops serving.
     """
 
     def __init__(
@@ -56,11 +56,13 @@ class Stage:
         customers: int = 12,
         months: int = 3,
         spec: Json | None = None,
+        lookback: int = 34,
         page_limits: PageLimits | None = None,
         package: bool = True,
     ) -> None:
         self.now = self.began = now
         self.spec: Json = spec or {}
+        self.lookback = lookback
         self.last_success: datetime | None = None
         self.progress: list[tuple[str, int, int | None]] = []
         self.plan: Callable[[Plan], None] | None = None
@@ -141,6 +143,7 @@ class Stage:
                 "instanceUrl": self.salesforce_url,
                 "credentialsSecretRef": {"name": "salesforce"},
             },
+            "usage": {"lookback": f"{self.lookback}d"},
         }
         for part in (self.spec, spec or {}):
             for name, value in part.items():
@@ -230,4 +233,4 @@ class Stage:
     @property
     def usage_from(self) -> date:
         """The first day of usage that the first cycle looked at."""
-        return (self.began - LOOKBACK).date()
+        return (self.began - timedelta(days=self.lookback)).date()

@@ -54,6 +54,7 @@ async def pay_regenerated(stage: Stage) -> None:
 
 
 async def test_the_first_cycle_fills_every_object_field_by_field(fresh: Stage) -> None:
+    fresh.lookback = 34
     report = await fresh.cycle()
 
     assert (report.outcome, report.reason) == (Outcome.SUCCEEDED, "Succeeded"), report.message
@@ -85,68 +86,68 @@ async def test_a_full_resync_of_an_equal_org_writes_nothing(stage: Stage) -> Non
     assert stage.written == Counter()
 
 
-async def test_a_day_writes_exactly_what_changed(stage: Stage) -> None:
-    before = stage.expected()
-    keys = child_keys(before, stage.org)
-    stage.advance(DAY)
+async def test_a_day_writes_exactly_what_changed(month: Stage) -> None:
+    before = month.expected()
+    keys = child_keys(before, month.org)
+    month.advance(DAY)
 
-    report = await stage.cycle()
+    report = await month.cycle()
 
-    after = stage.expected()
+    after = month.expected()
     assert report.outcome is Outcome.SUCCEEDED
-    assert stage.written == changes(before, after)
-    assert stage.written[USAGE, "insert"] > 0
-    assert stage.written[INVOICE, "update"] > 0
-    assert differences(after, stage.org) == []
+    assert month.written == changes(before, after)
+    assert month.written[USAGE, "insert"] > 0
+    assert month.written[INVOICE, "update"] > 0
+    assert differences(after, month.org) == []
     # What a line is called never changes, however its amounts move.
-    new_keys = child_keys(after, stage.org)
+    new_keys = child_keys(after, month.org)
     assert all(new_keys[one] == keys[one] for one in keys.keys() & new_keys.keys())
     # Rows that were written say so, the others kept the time of the first cycle.
-    assert all(moments <= {stage.began, stage.now} for moments in stage.synced_at().values())
-    assert stage.synced_at()["Metronome_Plan__c"] == {stage.began}
+    assert all(moments <= {month.began, month.now} for moments in month.synced_at().values())
+    assert month.synced_at()["Metronome_Plan__c"] == {month.began}
 
 
-async def test_every_day_around_the_end_of_a_month(stage: Stage) -> None:
+async def test_every_day_around_the_end_of_a_month(month: Stage) -> None:
     """Drafts become final under the same id, new drafts open, plans change: 30 March to 3 April."""
-    await pay_regenerated(stage)
-    stage.advance(timedelta(days=19))
-    await stage.cycle()
-    drafts = {row["Metronome_Invoice_ID__c"] for row in stage.drafts()}
-    before = stage.expected()
+    await pay_regenerated(month)
+    month.advance(timedelta(days=19))
+    await month.cycle()
+    drafts = {row["Metronome_Invoice_ID__c"] for row in month.drafts()}
+    before = month.expected()
     kinds: Counter[tuple[str, str]] = Counter()
 
     for _ in range(5):
-        stage.advance(DAY)
-        report = await stage.cycle()
-        after = stage.expected()
+        month.advance(DAY)
+        report = await month.cycle()
+        after = month.expected()
         assert report.outcome is Outcome.SUCCEEDED
-        assert stage.written == changes(before, after), stage.now
-        assert differences(after, stage.org) == [], stage.now
-        kinds += stage.written
+        assert month.written == changes(before, after), month.now
+        assert differences(after, month.org) == [], month.now
+        kinds += month.written
         before = after
 
-    invoices = {row["Metronome_Invoice_ID__c"]: row for row in stage.org.rows(INVOICE)}
+    invoices = {row["Metronome_Invoice_ID__c"]: row for row in month.org.rows(INVOICE)}
     finalized = {id_ for id_ in drafts if invoices[id_]["Status__c"] == "Finalized"}
     assert len(finalized) >= 8
     assert kinds[INVOICE, "insert"] >= 8
-    assert {row["Metronome_Invoice_ID__c"] for row in stage.drafts()} - drafts
+    assert {row["Metronome_Invoice_ID__c"] for row in month.drafts()} - drafts
 
 
-async def test_two_months_without_a_cycle_are_made_up_by_one_daily_cycle(stage: Stage) -> None:
-    await pay_regenerated(stage)
-    before = stage.expected()
-    stage.advance(timedelta(days=60))
+async def test_two_months_without_a_cycle_are_made_up_by_one_daily_cycle(month: Stage) -> None:
+    await pay_regenerated(month)
+    before = month.expected()
+    month.advance(timedelta(days=60))
 
-    report = await stage.cycle()
+    report = await month.cycle()
 
-    after = stage.expected()
+    after = month.expected()
     assert report.outcome is Outcome.SUCCEEDED
     assert not report.full
-    assert stage.written == changes(before, after)
-    assert differences(after, stage.org) == []
+    assert month.written == changes(before, after)
+    assert differences(after, month.org) == []
 
-    await stage.cycle(full=True)
-    assert stage.written == Counter()
+    await month.cycle(full=True)
+    assert month.written == Counter()
 
 
 async def test_lines_that_vanish_from_a_draft_are_deleted(stage: Stage) -> None:

@@ -19,14 +19,15 @@ from tests.expectation import (
     changes,
     differences,
 )
-from tests.stage import NOW, Stage
+from tests.stage import Stage
 
 DAY = timedelta(days=1)
 
 
 async def test_hourly_windows(fresh: Stage) -> None:
-    fresh.spec = {"windowSize": "Hour", "usage": {"lookback": "2d"}}
-    wanted = {"window_size": "Hour", "usage_from": (NOW - 2 * DAY).date()}
+    fresh.lookback = 2
+    fresh.spec = {"windowSize": "Hour"}
+    wanted = {"window_size": "Hour"}
 
     await fresh.cycle()
 
@@ -140,22 +141,22 @@ async def test_nothing_is_deleted_without_pruning(stage: Stage) -> None:
     assert grant["id"] in {row["Metronome_Credit_Grant_ID__c"] for row in stage.org.rows(GRANT)}
 
 
-async def test_a_dry_run_tells_what_would_change_and_writes_nothing(stage: Stage) -> None:
-    before = stage.expected()
-    stage.advance(DAY)
-    wanted = changes(before, stage.expected())
+async def test_a_dry_run_tells_what_would_change_and_writes_nothing(month: Stage) -> None:
+    before = month.expected()
+    month.advance(DAY)
+    wanted = changes(before, month.expected())
     seen: list[tuple[str, str]] = []
 
     def look(plan: Plan) -> None:
         for name, operations in plan.counts().items():
             seen.extend((name, kind) for kind, count in operations.items() for _ in range(count))
 
-    stage.plan = look
-    report = await stage.cycle(dry_run=True)
+    month.plan = look
+    report = await month.cycle(dry_run=True)
 
     assert (report.outcome, report.reason) == (Outcome.PLANNED, "Planned")
-    assert stage.written == Counter()
-    assert differences(before, stage.org) == []
+    assert month.written == Counter()
+    assert differences(before, month.org) == []
     assert report.rows["Usage"].created == wanted[USAGE, "insert"]
     assert report.rows["Usage"].updated == wanted[USAGE, "update"]
     assert report.rows["Invoice"].updated == wanted[INVOICE, "update"]
@@ -216,23 +217,23 @@ async def test_the_api_budget_is_kept(stage: Stage) -> None:
     assert report.outcome is Outcome.SUCCEEDED
 
 
-async def test_a_shorter_look_back_leaves_older_usage_alone(stage: Stage) -> None:
+async def test_a_shorter_look_back_leaves_older_usage_alone(month: Stage) -> None:
     """Usage before the look-back is neither read nor deleted, even when it was corrected."""
-    stage.spec = {"usage": {"lookback": "3d"}}
-    before = stage.expected()
-    old = min(stage.org.rows(USAGE), key=lambda row: str(row["Start__c"]))
-    stage.tenant.edit_usage(
+    month.spec = {"usage": {"lookback": "3d"}}
+    before = month.expected()
+    old = min(month.org.rows(USAGE), key=lambda row: str(row["Start__c"]))
+    month.tenant.edit_usage(
         old["Metronome_Customer_ID__c"],
         old["Billable_Metric_ID__c"],
         date.fromisoformat(old["Start__c"]),
         None,
     )
 
-    report = await stage.cycle()
+    report = await month.cycle()
 
     assert report.outcome is Outcome.SUCCEEDED
-    assert old["Id"] in {row["Id"] for row in stage.org.rows(USAGE)}
-    await stage.cycle(full=True)
-    assert old["Id"] not in {row["Id"] for row in stage.org.rows(USAGE)}
-    assert len(stage.expected()[USAGE]) == len(before[USAGE]) - 1
-    assert differences(stage.expected(), stage.org) == []
+    assert old["Id"] in {row["Id"] for row in month.org.rows(USAGE)}
+    await month.cycle(full=True)
+    assert old["Id"] not in {row["Id"] for row in month.org.rows(USAGE)}
+    assert len(month.expected()[USAGE]) == len(before[USAGE]) - 1
+    assert differences(month.expected(), month.org) == []

@@ -215,7 +215,7 @@ async def test_usage_of_a_customer_that_no_list_names_is_passed_over(stage: Stag
         "end_timestamp": "2026-03-02T00:00:00Z",
         "value": 1,
     }
-    since, until = stage.now - timedelta(days=34), stage.now
+    since, until = stage.now - timedelta(days=stage.lookback), stage.now
     known = stage.tenant.usage(since.replace(hour=0), until.replace(hour=0))
     body = {"data": [stranger, *known], "next_page": None}
     stage.metronome.faults.add("POST /v1/usage", status=200, body=body)
