@@ -69,7 +69,10 @@ def _parser() -> argparse.ArgumentParser:
         "--log-format", choices=("json", "text"), help="default: text on a terminal"
     )
     parser.add_argument(
-        "--log-level", choices=("debug", "info", "warning", "error"), default="info"
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="info",
+        help="log lines from this level up; default: info",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -105,8 +108,10 @@ def _parser() -> argparse.ArgumentParser:
     package = commands.add_parser("package", help="the Metronome app for Salesforce")
     package_commands = package.add_subparsers(required=True, metavar="COMMAND")
     zip_ = package_commands.add_parser("zip", help="write the metadata to deploy as a zip file")
-    zip_.add_argument("file", type=Path)
-    zip_.add_argument("--api-version", default="66.0")
+    zip_.add_argument("file", type=Path, metavar="FILE", help="the zip file to write")
+    zip_.add_argument(
+        "--api-version", default="66.0", help="of Salesforce's Metadata API; default: 66.0"
+    )
     zip_.set_defaults(command=_package_zip)
 
     for name, help_ in (
@@ -114,7 +119,9 @@ def _parser() -> argparse.ArgumentParser:
         ("sandbox", "the same, and stay up to be tried with kubectl"),
     ):
         sandbox = commands.add_parser(name, help=help_)
-        sandbox.add_argument("--customers", type=int, default=12)
+        sandbox.add_argument(
+            "--customers", type=int, default=12, help="of the emulated tenant; default: 12"
+        )
         sandbox.set_defaults(command=_sandbox, stay=name == "sandbox")
 
     # Without help: the operator starts it, people do not.
@@ -131,7 +138,7 @@ def _add_manifest_options(parser: argparse.ArgumentParser) -> None:
         help="file or folder with MetronomeSync, Secret and ConfigMap documents; - for stdin",
     )
     parser.add_argument("--sync", help="name of the MetronomeSync, if the files hold several")
-    parser.add_argument("--output", choices=("text", "json"), default="text")
+    parser.add_argument("--output", choices=("text", "json"), default="text", help="default: text")
     parser.add_argument(
         "--last-success",
         type=_time,

@@ -152,6 +152,7 @@ class _Cycle:
         self.plan = Plan()
         self.mappings = [mapping for mapping in OBJECTS if mapping.name in settings.objects]
         self.applied = False
+        self.decided = False
         self.customers: dict[str, CustomerInfo] = {}
         self.decisions: dict[str, Decision] = {}
 
@@ -271,6 +272,7 @@ class _Cycle:
             )
             for id_, info in self.customers.items()
         }
+        self.decided = True
         self.plan.place(
             (id_, decision.account, decision.source) for id_, decision in self.decisions.items()
         )
@@ -395,13 +397,14 @@ class _Cycle:
         report.rejected_codes = self.plan.rejected_codes()
         report.api_requests = {"metronome": source.requests, "salesforce": target.requests}
         report.api_calls = [*source.api_calls, *target.api_calls]
-        linked = sum(1 for decision in self.decisions.values() if decision.account is not None)
-        report.customers = {
-            "total": len(self.customers),
-            "linked": linked,
-            "orphaned": len(self.decisions) - linked,
-            "archived": sum(1 for info in self.customers.values() if info.archived),
-        }
+        if self.decided:  # else the run ended before the customers were known
+            linked = sum(1 for one in self.decisions.values() if one.account is not None)
+            report.customers = {
+                "total": len(self.customers),
+                "linked": linked,
+                "orphaned": len(self.customers) - linked,
+                "archived": sum(1 for info in self.customers.values() if info.archived),
+            }
         notes = source.notes
         report.notes = {
             name: counts

@@ -42,7 +42,8 @@ _POLL = 0.2
 _STOP_SECONDS = 20.0
 _LOG_TAIL = 30
 _ROWS_SHOWN = 12
-_DEMO_LAG = timedelta(days=1)
+# Two days, because usage is synced for days that are over.
+_DEMO_LAG = timedelta(days=2)
 _SANDBOX_LAG = timedelta(days=7)
 _REQUESTED_AT = f"{GROUP}/requested-at"
 

@@ -277,6 +277,13 @@ async def test_budget_and_storage_are_guarded() -> None:
     assert tight.written == full.written == []
 
 
+async def test_a_run_that_ends_early_knows_no_customers() -> None:
+    """Zero would be a statement; the status keeps what an earlier run counted."""
+    report = await cycle(tenant(customer()), MemoryTarget(quota=Quota(used=99, maximum=100)))
+
+    assert report.customers == {}
+
+
 async def test_provisional_rows_are_created_but_never_overwritten() -> None:
     target = MemoryTarget()
     half = Batch(
