@@ -25,14 +25,14 @@ DAY = timedelta(days=1)
 
 
 async def test_hourly_windows(fresh: Stage) -> None:
-    fresh.lookback = 2
+    fresh.lookback = 1
     fresh.spec = {"windowSize": "Hour"}
     wanted = {"window_size": "Hour"}
 
     await fresh.cycle()
 
     before = fresh.expected(**wanted)
-    assert len(before[USAGE]) > 24 * 12
+    assert len(before[USAGE]) > 24 * 6
     assert differences(before, fresh.org) == []
     await fresh.cycle()
     assert fresh.written == Counter()
