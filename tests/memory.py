@@ -189,12 +189,15 @@ class MemorySource:
     api_calls: list[tuple[str, str, str, int]] = field(default_factory=list)
     scopes: list[Scope] = field(default_factory=list)
     still_there: set[str] = field(default_factory=set)
+    knows_all_customers: bool = True
 
     async def customers(self) -> Sequence[CustomerInfo]:
         """The customers."""
         return self.infos
 
-    async def fetch(self, scope: Scope, objects_wanted: Collection[str]) -> AsyncIterator[Batch]:
+    async def fetch(
+        self, scope: Scope, objects_wanted: Collection[str], _linked: Collection[str]
+    ) -> AsyncIterator[Batch]:
         """The batches, as they are: scope and objects are the test's own concern."""
         self.scopes.append(scope)
         for batch in self.batches:

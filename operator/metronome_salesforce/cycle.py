@@ -210,7 +210,8 @@ class _Cycle:
         await self._observe([one for one in self.mappings if one is not CUSTOMER], scope)
         await self._observe_relinked()
         self._stage("fetch")
-        async for batch in self.source.fetch(scope, self.settings.objects):
+        linked = {id_ for id_, one in self.decisions.items() if one.account is not None}
+        async for batch in self.source.fetch(scope, self.settings.objects, linked):
             self._check_stop()
             self.plan.add_desired(batch)
         self._desire_accounts()
@@ -302,9 +303,14 @@ class _Cycle:
             account = self.decisions[id_].account
             if account is not None:
                 of_account.setdefault(account, []).append(id_)
+        # Customers that Metronome knows no more leave their rows to the Account, and so their sums.
+        states = self.plan.link_states()
+        left_behind = {states[id_].linked for id_ in states.keys() - self.customers.keys()}
         rows: list[Row] = []
         for key in self.plan.account_keys():
             members = of_account.get(key, [])
+            if key in left_behind and not (members and self.source.knows_all_customers):
+                continue
             summary = self.source.account_summary(members) if members else Summary()
             if summary is not None:
                 rows.append(

@@ -174,8 +174,17 @@ class Source(Protocol):
     async def customers(self) -> Sequence[CustomerInfo]:
         """Read all customers, active and archived; must be called first."""
 
-    def fetch(self, scope: Scope, objects: Collection[str]) -> AsyncIterator[Batch]:
-        """Yield the rows of `objects` in `scope`; customers come last, with their summaries."""
+    @property
+    def knows_all_customers(self) -> bool:
+        """False if a customer was in a list and could not be read."""
+
+    def fetch(
+        self, scope: Scope, objects: Collection[str], linked: Collection[str]
+    ) -> AsyncIterator[Batch]:
+        """Yield the rows of `objects` in `scope`; customers come last, with their summaries.
+
+        `linked` are the ids of customers whose summary an Account needs, however long archived.
+        """
 
     def account_summary(self, customer_ids: Collection[str]) -> Summary | None:
         """The summary of an Account with these customers; None if not all of it was read."""

@@ -214,6 +214,19 @@ async def test_an_account_without_customers_is_cleared() -> None:
     assert target.records["Customer"]["c1"]["Account__c"] is None
 
 
+@pytest.mark.parametrize("readable", [True, False])
+async def test_an_account_keeps_the_sums_of_a_customer_that_is_gone(readable: bool) -> None:
+    """One that Metronome knows no more leaves its rows; an unreadable one is not gone at all."""
+    target = MemoryTarget(account_ids={A1})
+    await cycle(tenant(customer(account=A1)), target)
+    gone = tenant(customer("c2"))
+    gone.knows_all_customers = readable
+
+    await cycle(gone, target, last_success=NOW)
+
+    assert target.records["Account"][A1]["Metronome_Customer_ID__c"] == "c1"
+
+
 async def test_a_malformed_salesforce_id_changes_nothing_and_is_reported() -> None:
     target = MemoryTarget(account_ids={A1})
     await cycle(tenant(customer(account=A1)), target)

@@ -146,13 +146,22 @@ class MetronomeSource:
             for id_, customer in self._customers.items()
         ]
 
-    async def fetch(self, scope: Scope, objects_wanted: Collection[str]) -> AsyncIterator[Batch]:
+    @property
+    def knows_all_customers(self) -> bool:
+        """False if a customer was in a list and could not be read."""
+        return "GET /v1/customers" not in self._malformed_lists
+
+    async def fetch(
+        self, scope: Scope, objects_wanted: Collection[str], linked: Collection[str]
+    ) -> AsyncIterator[Batch]:
         """Yield plans, assignments, invoices, grants, usage and at last the customers.
 
         A daily cycle leaves out customers that were archived before its reach: nothing of them
-        changes any more, and reading their invoices would cost a call each, every day.
+        changes any more, and reading their invoices would cost a call each, every day. Those in
+        `linked` are read nevertheless, because the sums of their Accounts need them.
         """
-        self._asleep = set() if scope.full else self._archived_before(scope.invoices_from)
+        if not scope.full:
+            self._asleep = self._archived_before(scope.invoices_from).difference(linked)
         if "Plan" in objects_wanted:
             async for batch in self._plans(with_assignments="CustomerPlan" in objects_wanted):
                 yield batch
