@@ -4,7 +4,6 @@ Each test that uses `cluster` runs on the embedded API in `make test` and on a r
 in `make test-cluster`. API and operator are shared by all of them; nothing else is.
 """
 
-import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -59,11 +58,8 @@ def _operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
 @pytest.fixture(name="space")
 def _space(cluster: Cluster, operator: Operator) -> Iterator[Space]:
     """A namespace of the test's own."""
-    space = Space(cluster, f"suite-{uuid.uuid4().hex[:8]}", operator)
-    cluster.kubectl("create", "namespace", space.namespace)
-    yield space
-    space.kubectl("delete", "msync", "--all", "--wait=true", "--timeout=20s")
-    cluster.kubectl("delete", "namespace", space.namespace, "--wait=false")
+    with Space.new(cluster, operator) as space:
+        yield space
 
 
 @pytest.fixture(name="acme")
@@ -76,18 +72,15 @@ def _acme() -> Iterator[Company]:
 @pytest.fixture(name="gallery", scope="session")
 def _gallery(cluster: Cluster, operator: Operator) -> Iterator[Gallery]:
     """Everything broken and one thing healthy, started at once."""
-    space = Space(cluster, f"suite-{uuid.uuid4().hex[:8]}", operator)
-    cluster.kubectl("create", "namespace", space.namespace)
     with ExitStack() as stack:
         cases = [
             maker(stack.enter_context(company(package=maker not in WITHOUT_PACKAGE)))
             for maker in MAKERS
         ]
         healthy = stack.enter_context(company())
+        space = stack.enter_context(Space.new(cluster, operator))
         space.apply(
             *(document for case in cases for document in case.documents),
             *right("healthy", healthy).values(),
         )
         yield Gallery(space, {case.name: case for case in cases}, healthy)
-        space.kubectl("delete", "msync", "--all", "--timeout=20s")
-        cluster.kubectl("delete", "namespace", space.namespace, "--wait=false")

@@ -30,8 +30,9 @@ def test_it_recovers_once_it_is_mended(gallery: Gallery, name: str) -> None:
     assert "failedAttempts" not in status or status["failedAttempts"] == 0
     assert all(case.one.org.count(sobject) for sobject in KEYS)
     by_edit = "SpecChanged" if name == "host-not-allowed" else "Retry"
-    expected = "Requested" if case.asks else by_edit
-    assert expected in {run["trigger"] for run in status["history"]}
+    # What is tried again soon may be quicker than the request.
+    expected = {"Requested", "Retry"} if case.asks else {by_edit}
+    assert expected & {run["trigger"] for run in status["history"]}
     eventually(lambda: space.events(name)[-1][1] == "Recovered")
 
 
