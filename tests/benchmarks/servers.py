@@ -16,6 +16,8 @@ from metronome_salesforce.sandbox.metronome import MetronomeSandbox, Tenant
 from metronome_salesforce.sandbox.salesforce import INTEGRATION, SalesforceOrg, SalesforceSandbox
 from metronome_salesforce.sandbox.serving import Served
 
+_LIMITS = ("DailyApiRequests", "DataStorageMB")
+
 
 def main(service: str, customers: int) -> None:
     """Serve until standard input ends."""
@@ -52,6 +54,10 @@ def salesforce() -> tuple[Any, Served]:
         raise RuntimeError(f"the package does not deploy: {result.problems}")
     org.assign_permission_set(INTEGRATION, "Metronome_Integration")
     org.statistics.reset()
+    sandbox = SalesforceSandbox(org)
+    # The sandbox is a Developer Edition of 1 GB, and the cycle would rightly refuse to fill it.
+    limits = {name: {"Max": 10**7, "Remaining": 10**7} for name in _LIMITS}
+    sandbox.faults.add("GET */limits", status=200, body=limits)
 
     def answer(_command: object) -> dict[str, Any]:
         written = {f"{name} {kind}": n for (name, kind), n in org.statistics.rows.items()}
@@ -62,7 +68,7 @@ def salesforce() -> tuple[Any, Served]:
             "credentials": {"clientId": app.client_id, "clientSecret": app.client_secret},
         }
 
-    return answer, SalesforceSandbox(org).serve()
+    return answer, sandbox.serve()
 
 
 def _say(document: object) -> None:
