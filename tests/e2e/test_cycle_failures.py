@@ -4,7 +4,7 @@ import json
 import logging
 import socket
 from collections import Counter
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -190,6 +190,39 @@ async def test_an_answer_that_is_lost_after_the_commit(fresh: Stage, spared: int
     report = await fresh.cycle()
     assert report.outcome is Outcome.SUCCEEDED
     assert differences(fresh.expected(), fresh.org) == []
+
+
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize("drop", ["before", "after_commit"])
+async def test_a_day_of_changes_that_breaks_off_at_every_call(
+    stage: Stage, drop: Literal["before", "after_commit"]
+) -> None:
+    """Links, deletes and updates: each try gets one writing call further than the one before."""
+    stage.tenant.set_salesforce_account(stage.customer(0), stage.account("Acme"))
+    stage.tenant.void_grant(stage.tenant.credit_grants()[-1]["id"])
+    stage.tenant.split_draft_line(
+        next(
+            one["id"]
+            for one in stage.tenant.invoices(stage.customer(1))
+            if one["status"] == "DRAFT" and one["type"] == "USAGE"
+        )
+    )
+    tries = 0
+    report = None
+    while report is None or report.outcome is not Outcome.SUCCEEDED:
+        tries += 1
+        assert tries < 40
+        stage.salesforce.faults.clear()
+        for method in ("PATCH", "DELETE"):
+            stage.salesforce.faults.add(f"{method} *", drop=drop, after=1)
+        report = await stage.cycle()
+        assert report.reason in {"Succeeded", "SalesforceUnavailable"}, report.message
+
+    assert tries > 3
+    assert differences(stage.expected(), stage.org) == []
+    stage.salesforce.faults.clear()
+    await stage.cycle(full=True)
+    assert stage.written == Counter()
 
 
 @pytest.mark.usefixtures("no_pauses")
