@@ -37,8 +37,9 @@ LONGEST_WISH: Final = timedelta(days=1)
 """What the other side may ask us to wait at most; a schedule's next time comes first anyway."""
 SHORTEST_DEADLINE: Final = timedelta(minutes=1)
 """Below this, a busy operator could be late for every scheduled time and never run."""
-RECHECK: Final = timedelta(minutes=5)
-"""How often a run that a person must mend is tried; it fails in the preflight, which is cheap."""
+FIRST_RECHECK: Final = timedelta(minutes=5)
+"""After the first failure that a person must mend. It may come late in a costly run, so the wait
+doubles as others do; what the person changes (spec, Secret, request) is seen without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +148,16 @@ def _coming(spec: MetronomeSyncSpec, last: LastRun, now: datetime) -> Iterable[W
         since = max(since, now - max(spec.starting_deadline, SHORTEST_DEADLINE))
     yield WaitUntil(next_time(spec, since), Trigger.SCHEDULE)
     if last.outcome is Outcome.FAILED and last.retry is not Retry.NO:
-        wait = RECHECK if last.retry is Retry.AFTER_CHANGE else back_off(last)
-        yield WaitUntil(min(last.finished_at, now) + wait, Trigger.RETRY)
+        yield WaitUntil(min(last.finished_at, now) + back_off(last), Trigger.RETRY)
 
 
 def back_off(last: LastRun) -> timedelta:
-    """How long to wait after a failed run: 1, 2, 4 minutes … 1 hour, or what the vendor asked."""
-    doubled = FIRST_RETRY * (1 << min(max(last.attempts, 1) - 1, 10))
+    """How long to wait after a failed run: 1, 2, 4 minutes … 1 hour, or what the vendor asked.
+
+    From 5 minutes on where a person must act.
+    """
+    first = FIRST_RECHECK if last.retry is Retry.AFTER_CHANGE else FIRST_RETRY
+    doubled = first * (1 << min(max(last.attempts, 1) - 1, 10))
     wish = timedelta(seconds=min(max(last.retry_after or 0, 0), LONGEST_WISH.total_seconds()))
     return max(min(doubled, LONGEST_BACK_OFF), wish)
 

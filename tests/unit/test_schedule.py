@@ -305,11 +305,23 @@ def test_schedule_comes_before_a_later_retry() -> None:
     assert what(after(run), "2026-02-03 06:00") == Run(Trigger.SCHEDULE, full=False)
 
 
-def test_run_that_a_person_must_mend_is_looked_at_every_five_minutes() -> None:
-    run = ran("2026-02-03 06:00", outcome=Outcome.FAILED, retry=Retry.AFTER_CHANGE, attempts=9)
+@pytest.mark.parametrize(("attempts", "minutes"), [(1, 5), (2, 10), (4, 40), (5, 60), (99, 60)])
+def test_run_that_a_person_must_mend_is_tried_less_and_less_often(
+    attempts: int, minutes: int
+) -> None:
+    """It may have failed after hours of fetching, so a constant wait would cost too much."""
+    run = ran("2026-02-03 06:00", **FAILED | {"retry": Retry.AFTER_CHANGE}, attempts=attempts)
+    due = at("2026-02-03 06:01") + timedelta(minutes=minutes)
 
-    assert what(after(run), "2026-02-03 06:02") == WaitUntil(at("2026-02-03 06:06"), Trigger.RETRY)
-    assert what(after(run), "2026-02-03 06:06") == Run(Trigger.RETRY, full=False)
+    assert what(after(run), "2026-02-03 06:02") == WaitUntil(due, Trigger.RETRY)
+    assert what(after(run), f"{due:%Y-%m-%d %H:%M}") == Run(Trigger.RETRY, full=False)
+
+
+def test_a_changed_spec_does_not_wait_for_the_retry() -> None:
+    run = ran("2026-02-03 06:00", **FAILED | {"retry": Retry.AFTER_CHANGE}, attempts=9)
+    decision = what(after(run), "2026-02-03 06:02", generation=2)
+
+    assert decision == Run(Trigger.SPEC_CHANGED, full=False)
 
 
 @pytest.mark.parametrize(
