@@ -66,7 +66,7 @@ class Metrics:
         self._rows = self._counter(
             "rows",
             "Rows by object type, what they needed and what became of them. A rejected row counts"
-            " as operation write, whichever it was; dry runs do not count.",
+            " as operation write, whichever it was; dry runs and refused plans do not count.",
             "object",
             "operation",
             "outcome",
@@ -122,7 +122,8 @@ class Metrics:
             self._quota_used.labels(*key).set(used)
             self._quota_max.labels(*key).set(maximum)
             self._quota_left.labels(*key).set(max(0, maximum - used))
-        if report.outcome is not Outcome.PLANNED:
+        # Their rows tell what would be written, and nothing was.
+        if report.outcome not in (Outcome.PLANNED, Outcome.REFUSED):
             self._count_rows(key, report)
 
     def _count_rows(self, key: Key, report: CycleReport) -> None:

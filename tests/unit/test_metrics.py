@@ -57,6 +57,7 @@ def test_rows_are_counted_by_object_operation_and_outcome(metrics: Metrics) -> N
     counts = Counts(created=5, updated=4, unchanged=3, deleted=2, rejected=1)
     metrics.ran(ACME, report(rows={"Invoice": counts}))
     metrics.ran(ACME, report(rows={"Invoice": counts}, outcome=Outcome.PLANNED))
+    metrics.ran(ACME, report(rows={"Invoice": counts}, outcome=Outcome.REFUSED))
     found = scraped(metrics, "rows_total", **IDENTITY, object="Invoice")
     assert found == {
         ("create", "succeeded"): 5,
