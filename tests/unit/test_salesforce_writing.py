@@ -290,8 +290,13 @@ def test_a_number_that_json_cannot_carry_is_refused_here() -> None:
         ("FIELD_CUSTOM_VALIDATION_EXCEPTION", "Spend\nneeds a   unit", "Spend needs a unit"),
         (
             "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
-            "Guard: execution of BeforeUpdate caused by: …",
-            "Guard: execution of BeforeUpdate caused by: …",
+            "Guard: execution of BeforeUpdate caused by: …: Initech owes 5",
+            "a trigger or flow of the org Guard failed",
+        ),
+        (
+            "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
+            "Initech cannot be saved",
+            "a trigger or flow of the org failed",
         ),
         ("STRING_TOO_LONG", "Name: data value too large: Initech", "a text is longer"),
         ("INVALID_EMAIL_ADDRESS", "Mail: invalid email address: Initech", "the org refused"),

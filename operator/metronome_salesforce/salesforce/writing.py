@@ -226,10 +226,11 @@ def _error(answer: Mapping[str, Any]) -> RowError | None:
 
 
 _OWN_TEXT = 500
-# Texts that an administrator of the org wrote, or whose automation failed.
-_ADMIN_TEXTS = frozenset({
-    "FIELD_CUSTOM_VALIDATION_EXCEPTION", "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
-})  # fmt: skip
+# An administrator of the org wrote this text.
+_ADMIN_TEXT = "FIELD_CUSTOM_VALIDATION_EXCEPTION"
+# Here the text is that of a program, which may quote the record; it begins with the program's name.
+_AUTOMATION = "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY"
+_LONGEST_NAME = 120
 _ASSIGN = f'assign the permission set "{PERMISSION_SET}" to the integration user'
 _SENTENCES = {
     "STRING_TOO_LONG": "a text is longer than the field; deploy the Metronome package again",
@@ -263,7 +264,11 @@ _SENTENCES = {
 
 
 def _sentence(code: str, message: str) -> str:
-    if code in _ADMIN_TEXTS and message:
-        line = " ".join(message.split())
+    line = " ".join(message.split())
+    if code == _ADMIN_TEXT and line:
         return line if len(line) <= _OWN_TEXT else f"{line[: _OWN_TEXT - 1]}…"
+    if code == _AUTOMATION:
+        name, colon, _ = line.partition(":")
+        named = f" {name}" if colon and name and len(name) <= _LONGEST_NAME else ""
+        return f"a trigger or flow of the org{named} failed; ask the org's administrator to mend it"
     return _SENTENCES.get(code, "the org refused the row")
