@@ -229,6 +229,7 @@ async def test_log_lines_keep_their_level_and_lose_their_secrets(
             json.dumps({"level": "ERROR", "logger": "cycle", "message": "bad", "rows": 3}),
             "Traceback: key is " + request["apiKey"],
             json.dumps({"level": "INFO", "message": request["credentials"]["privateKey"]}),
+            "ValueError: not a key: " + request["credentials"]["privateKey"],
             "y" * 100_000,
         ):
             print(line, file=sys.stderr)
@@ -239,6 +240,29 @@ async def test_log_lines_keep_their_level_and_lose_their_secrets(
     assert "Traceback: key is ***" in caplog.text
     assert "s3cr3t" not in caplog.text
     assert max(len(record.getMessage()) for record in caplog.records) < 10_000
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"), [(logging.DEBUG, "debug"), (logging.WARNING, "warning"), (35, "warning")]
+)
+async def test_our_own_child_logs_as_we_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: int, expected: str
+) -> None:
+    """From the same level up, and in the JSON by which its lines keep their level."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\n')
+    python.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(python))
+    logging.getLogger("metronome_salesforce").setLevel(level)
+    try:
+        await run_child(REQUEST, on_progress=lambda _: None)
+    finally:
+        logging.getLogger("metronome_salesforce").setLevel(logging.NOTSET)
+
+    options = f"--log-format json --log-level {expected}"
+    assert (tmp_path / "arguments").read_text() == (
+        f"-m metronome_salesforce {options} cycle-worker\n"
+    )
 
 
 async def test_a_child_that_reads_nothing_does_not_hang_the_parent(script: Script) -> None:

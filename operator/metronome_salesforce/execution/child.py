@@ -31,11 +31,12 @@ logger = logging.getLogger(__name__)
 GRACE_SECONDS = 10.0
 """How long a child has to stop by itself, between SIGTERM and SIGKILL."""
 
-_COMMAND = (sys.executable, "-m", "metronome_salesforce", "cycle-worker")
 _LONGEST_LINE = 32 * 1024 * 1024  # a report is far smaller; a stream of garbage ends here
 _LONGEST_LOG = 8 * 1024
 _CHUNK = 64 * 1024
 _SHORTEST_SECRET = 4  # shorter values would mask ordinary words
+_SHORTEST_SECRET_LINE = 8
+_LEVELS = ("error", "warning", "info", "debug")  # as the command line has them, highest first
 _EXIT_SECONDS = 30.0  # a child that has reported has nothing left to do
 
 Json = dict[str, Any]
@@ -86,7 +87,7 @@ async def run_child(
     started = datetime.now(UTC)
     try:
         process = await asyncio.create_subprocess_exec(
-            *(command or _COMMAND),
+            *(command or _own_command()),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -115,6 +116,15 @@ async def run_child(
         return failed_report(request, started, "DeadlineExceeded", sentence)
     sentence = _epitaph(process.returncode, conversation.garbled)
     return failed_report(request, started, "CycleCrashed", sentence)
+
+
+def _own_command() -> Sequence[str]:
+    """This very program, logging from our level up and so that `_log` can read it."""
+    threshold = logger.getEffectiveLevel()
+    numbers = logging.getLevelNamesMapping()
+    level = next((name for name in _LEVELS if numbers[name.upper()] <= threshold), _LEVELS[-1])
+    options = ("--log-format", "json", "--log-level", level)
+    return (sys.executable, "-m", "metronome_salesforce", *options, "cycle-worker")
 
 
 class _Conversation:
@@ -276,7 +286,11 @@ def _epitaph(code: int | None, garbled: bool) -> str:
 def _secrets(request: Mapping[str, Any]) -> list[str]:
     """The secret values of a request, as they may appear in text, longest first."""
     values = [request.get("apiKey"), *(request.get("credentials") or {}).values()]
-    found = {value for value in values if isinstance(value, str)}
+    texts = [value for value in values if isinstance(value, str)]
+    found = set(texts)
+    # The log is read line by line, where a key of many lines is never whole.
+    lines = (line.strip() for text in texts for line in text.splitlines())
+    found |= {line for line in lines if len(line) >= _SHORTEST_SECRET_LINE}
     # Inside a JSON line a key's line ends are escaped.
     found |= {json.dumps(value)[1:-1] for value in found}
     return sorted((one for one in found if len(one) >= _SHORTEST_SECRET), key=len, reverse=True)
