@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import ceil
 
-from metronome_salesforce.errors import UnsafePlanError
+from metronome_salesforce.errors import RetriableError, UnsafePlanError
 from metronome_salesforce.ports import OrgState, Quota
 from metronome_salesforce.rows import Operation
 
@@ -15,6 +15,7 @@ DELETES_FLOOR = 10
 """So many deletes of one object are never suspicious, whatever their share."""
 _ROW_KB = 2  # Salesforce counts about 2 KB of storage for a record, whatever its width
 _KB_PER_MB = 1024
+_BUDGET_SECONDS = 3600.0  # some of the calls are older than 24 hours then
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ def ensure_safe(
     state: OrgState,
     chunk_size: int,
 ) -> None:
-    """Raise UnsafePlanError unless the plan may be carried out.
+    """Raise UnsafePlanError unless the plan may be carried out, RetriableError when later it may.
 
     `customers` are the ids that Metronome knows, `state` holds the newest quota, `chunk_size` is
     how many rows one call carries.
@@ -54,17 +55,21 @@ def ensure_safe(
 
 
 def ensure_budget(quota: Quota | None, limits: Limits, *, calls: int) -> None:
-    """Raise UnsafePlanError if `calls` more would pass the share of the daily API calls."""
+    """Raise RetriableError if `calls` more would pass the share of the daily API calls.
+
+    No person has to act: the quota counts the last 24 hours, and so frees itself.
+    """
     if quota is None:
         return
     budget = quota.maximum * limits.api_budget_percent // 100
     if quota.used + calls > budget:
-        raise UnsafePlanError(
+        raise RetriableError(
             "ApiBudgetExhausted",
             f"The org has used {quota.used} of its {quota.maximum} daily API calls; with the "
             f"{calls} that this run still needs it would pass the {budget} that "
             f"spec.salesforce.apiBudgetPercent ({limits.api_budget_percent} %) allows. Nothing "
             "was written; the quota counts the last 24 hours, so a later run may pass.",
+            after=_BUDGET_SECONDS,
         )
 
 

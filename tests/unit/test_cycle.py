@@ -284,8 +284,8 @@ async def test_budget_and_storage_are_guarded() -> None:
     over_budget = await cycle(tenant(customer()), tight)
     over_storage = await cycle(tenant(customer(), grants), full)
 
-    assert over_budget.reason == "ApiBudgetExhausted"
-    assert over_budget.retry is Retry.AFTER_CHANGE
+    assert (over_budget.outcome, over_budget.reason) == (Outcome.FAILED, "ApiBudgetExhausted")
+    assert (over_budget.retry, over_budget.retry_after) == (Retry.LATER, 3600)
     assert over_storage.reason == "StorageInsufficient"
     assert tight.written == full.written == []
 
