@@ -56,22 +56,24 @@ class MemoryTarget:
             self.records["Account"].setdefault(id_, {})
         return OrgState(self.quota, self.storage_left_mb)
 
-    def horizon(self) -> Horizon:
-        """The oldest draft and usage day among the records."""
+    def horizon(self, lookback: date) -> Horizon:
+        """The old drafts and the first usage day among the records."""
         drafts = [
-            record["Start__c"]
+            (str(record[CUSTOMER_ID]), start)
             for record in self.records.get("Invoice", {}).values()
             if record.get("Status__c") == "Draft"
+            and (start := _day(record["Start__c"])) is not None
+            and start < lookback
         ]
         days = [record["Start__c"] for record in self.records.get("Usage", {}).values()]
-        return Horizon(_oldest(drafts), _oldest(days))
+        return Horizon(drafts, _oldest(days))
 
     def read(self, mapping: ObjectMapping, scope: Scope) -> Iterator[list[ActualRow]]:
         """Yield the records in scope, two a page."""
         rows = [
             self._actual(mapping, key, record, content=scope.content)
             for key, record in self.records[mapping.name].items()
-            if self._in_scope(mapping, record, scope)
+            if self._in_scope(mapping, record, scope) and (key in self.edited or not scope.edited)
         ]
         for start in range(0, len(rows), 2):
             yield rows[start : start + 2]
@@ -84,6 +86,14 @@ class MemoryTarget:
             self._actual(mapping, key, record, content=False)
             for key, record in self.records[mapping.name].items()
             if record.get(CUSTOMER_ID) in customer_ids
+        ]
+
+    def read_unplaced(self, mapping: ObjectMapping) -> Iterator[list[ActualRow]]:
+        """Yield the records that hang on nothing."""
+        yield [
+            self._actual(mapping, key, record, content=False)
+            for key, record in self.records[mapping.name].items()
+            if record.get(ACCOUNT) is None and record.get(ORPHANED_CUSTOMER) is None
         ]
 
     def accounts(self, ids: Collection[str]) -> Iterator[list[ActualRow]]:
@@ -191,7 +201,7 @@ class MemorySource:
     still_there: set[str] = field(default_factory=set)
     knows_all_customers: bool = True
 
-    async def customers(self) -> Sequence[CustomerInfo]:
+    async def customers(self, _expected: Collection[str]) -> Sequence[CustomerInfo]:
         """The customers."""
         return self.infos
 

@@ -11,9 +11,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from uuid import uuid4
 
@@ -24,7 +25,7 @@ from metronome_salesforce.inputs import resolve
 from metronome_salesforce.logs import Style, configure
 from metronome_salesforce.manifests import Bundle, InvalidManifest, load
 from metronome_salesforce.objects import ACCOUNT_SUMMARY, OBJECTS
-from metronome_salesforce.planning import FieldChange, Plan
+from metronome_salesforce.planning import Plan
 from metronome_salesforce.printing import changes_json, changes_text, report_text
 from metronome_salesforce.report import CycleReport, Outcome, Trigger
 from metronome_salesforce.spec import MetronomeSync
@@ -64,6 +65,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="metronome-salesforce",
         description="Keep Salesforce equal to Metronome: invoices, plans, credits, daily usage.",
+    )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"%(prog)s {version('metronome-salesforce-operator')}",
     )
     parser.add_argument(
         "--log-format", choices=("json", "text"), help="default: text on a terminal"
@@ -148,7 +154,10 @@ def _add_manifest_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _time(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be a time such as 2026-03-10T06:00:00Z") from None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
@@ -158,7 +167,7 @@ def _time(text: str) -> datetime:
 def _sync(options: argparse.Namespace) -> int:
     sync, bundle = _chosen(options)
     dry_run = options.dry_run or sync.spec.dry_run
-    report, _ = _run(sync, bundle, options, dry_run=dry_run, full=options.full)
+    report = _run(sync, bundle, options, dry_run=dry_run, full=options.full)
     if options.output == "json":
         print(json.dumps(report.to_json(), indent=2))
     else:
@@ -167,16 +176,30 @@ def _sync(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
+    """Print the plan while it is read: in memory, the changes of a large org are gigabytes."""
     sync, bundle = _chosen(options)
-    report, changes = _run(sync, bundle, options, dry_run=True, details=options.details)
-    if options.output == "json":
-        document = {"report": report.to_json()}
-        if options.details:
-            document["changes"] = changes_json(changes)  # type: ignore[assignment]
-        print(json.dumps(document, indent=2, ensure_ascii=False))
-    else:
-        for line in changes_text(changes):
+    as_json = options.output == "json"
+
+    def show(plan: Plan) -> None:
+        changes = plan.details([*OBJECTS, ACCOUNT_SUMMARY])
+        lines = changes_json(changes) if as_json else changes_text(changes)
+        for line in lines:
             print(line)
+
+    if as_json:
+        print('{"changes": [' if options.details else "{")
+    report = _run(
+        sync,
+        bundle,
+        options,
+        dry_run=True,
+        details=options.details,
+        show_plan=show if options.details else None,
+    )
+    if as_json:
+        end = "], " if options.details else ""
+        print(f'{end}"report": {json.dumps(report.to_json(), indent=2)}}}')
+    else:
         print(report_text(report))
     return _CODES[report.outcome]
 
@@ -185,6 +208,8 @@ def _chosen(options: argparse.Namespace) -> tuple[MetronomeSync, Bundle]:
     bundle = load(options.filename)
     for note in bundle.notes:
         _complain(note)
+    if bundle.links:
+        _complain("CustomerLinks in the files have no effect yet; they are only checked")
     names = [sync.metadata.name for sync in bundle.syncs]
     wanted = [sync for sync in bundle.syncs if options.sync in (None, sync.metadata.name)]
     if not wanted:
@@ -209,7 +234,8 @@ def _run(
     dry_run: bool,
     full: bool = False,
     details: bool = False,
-) -> tuple[CycleReport, list[FieldChange]]:
+    show_plan: Callable[[Plan], None] | None = None,
+) -> CycleReport:
     run = Run(
         id=uuid4().hex[:12],
         trigger=Trigger.FULL_RESYNC if full else Trigger.REQUESTED,
@@ -219,20 +245,14 @@ def _run(
         details=details,
         last_success=options.last_success,
     )
-    changes: list[FieldChange] = []
-
-    def keep(plan: Plan) -> None:
-        if details:
-            changes.extend(plan.details([*OBJECTS, ACCOUNT_SUMMARY]))
-
     show = sys.stderr.isatty()
-    observers = Observers(_show_progress if show else lambda *_: None, keep)
+    observers = Observers(_show_progress if show else lambda *_: None, show_plan)
     try:
         inputs = resolve(sync, bundle)
     except ConfigError as error:
         report = new_report(run)
         fail(report, error)
-        return report, changes
+        return report
     stop = threading.Event()
     # The first ctrl-C ends the run between two calls; the second one ends the process.
     signal.signal(signal.SIGINT, lambda *_: _interrupt(stop))
@@ -244,10 +264,11 @@ def _run(
     finally:
         if show:
             print(end="\r\x1b[K", file=sys.stderr)
-    return report, changes
+    return report
 
 
 def _interrupt(stop: threading.Event) -> None:
+    _complain("\nstopping after the call that is under way; ctrl-C again stops at once")
     stop.set()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -286,7 +307,10 @@ def _cycle_worker(_options: argparse.Namespace) -> int:
 def _package_zip(options: argparse.Namespace) -> int:
     from metronome_salesforce.salesforce.metadata import package_zip
 
-    options.file.write_bytes(package_zip(options.api_version))
+    try:
+        options.file.write_bytes(package_zip(options.api_version))
+    except OSError as error:
+        raise _UsageError(f"cannot write {options.file}: {error.strerror}") from None
     print(
         f"{options.file} is written. Deploy it with: sf project deploy start "
         f"--metadata-dir {options.file} --single-package, then assign the permission set "

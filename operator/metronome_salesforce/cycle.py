@@ -202,11 +202,12 @@ class _Cycle:
     # -- 2 observe, 3 desire -------------------------------------------------------------------
 
     async def _observe_and_desire(self) -> Scope:
-        self._stage("customers")
-        self.customers = {info.id: info for info in await self.source.customers()}
         await self._observe([CUSTOMER], Scope(content=self._with_content))
+        self._stage("customers")
+        known = self.plan.link_states().keys()
+        self.customers = {info.id: info for info in await self.source.customers(known)}
         await self._decide()
-        scope = self._scope(await self._blocking(self.target.horizon))
+        scope = self._scope(await self._blocking(partial(self.target.horizon, self._lookback)))
         await self._observe([one for one in self.mappings if one is not CUSTOMER], scope)
         await self._observe_relinked()
         self._stage("fetch")
@@ -223,9 +224,7 @@ class _Cycle:
 
     def _scope(self, horizon: Horizon) -> Scope:
         """The reach of this cycle: see the README, "What a daily cycle looks at"."""
-        run, settings = self.run_, self.settings
-        newest = min(run.now, run.last_success or run.now)
-        lookback = _day(newest - settings.usage_lookback)
+        run, settings, lookback = self.run_, self.settings, self._lookback
         usage_from = (
             min(lookback, horizon.oldest_usage or lookback) if self._everything else lookback
         )
@@ -234,10 +233,22 @@ class _Cycle:
             usage_from = _day(run.now - settings.usage_lookback)
         if self._everything:
             return Scope(settings.invoices_since, usage_from, self._with_content, full=True)
-        invoices_from = min(lookback, horizon.oldest_draft or lookback)
+        # The draft of a customer who is gone or archived will never be anything else.
+        waiting = [
+            start
+            for customer, start in horizon.old_drafts
+            if customer in self.customers and not self.customers[customer].archived
+        ]
+        invoices_from = min([lookback, *waiting])
         if settings.invoices_since is not None:
             invoices_from = max(invoices_from, settings.invoices_since)
         return Scope(invoices_from, usage_from, self._with_content)
+
+    @property
+    def _lookback(self) -> date:
+        """The first day a daily cycle looks at: the look-back before the last success."""
+        newest = min(self.run_.now, self.run_.last_success or self.run_.now)
+        return _day(newest - self.settings.usage_lookback)
 
     @property
     def _everything(self) -> bool:
@@ -246,12 +257,18 @@ class _Cycle:
 
     async def _observe(self, mappings: Sequence[ObjectMapping], scope: Scope) -> None:
         for mapping in mappings:
-            seen = 0
+            seen, edited = 0, False
             self._stage(f"observe {mapping.name}")
             async for page in self._pages(self.target.read(mapping, scope)):
                 self.plan.add_actual(page)
                 seen += len(page)
+                edited = edited or any(row.edited for row in page)
                 self.observers.progress(f"observe {mapping.name}", seen, None)
+            if edited and not scope.content and self.settings.heal_edits:
+                # Touched is not changed: the fingerprint says what we wrote, not what is there.
+                touched = replace(scope, content=True, edited=True)
+                async for page in self._pages(self.target.read(mapping, touched)):
+                    self.plan.add_actual(page, again=True)
 
     async def _decide(self) -> None:
         """Apply the link rules to every customer that Metronome knows."""
@@ -295,6 +312,10 @@ class _Cycle:
                     self._stage(f"move {mapping.name}")
                     async for page in self._pages(self.target.read_of_customers(mapping, relinked)):
                         self.plan.add_actual(page, in_scope=False)
+        for mapping in self.mappings:
+            if mapping.placed and states:
+                async for page in self._pages(self.target.read_unplaced(mapping)):
+                    self.plan.add_actual(page, in_scope=False)
 
     def _desire_accounts(self) -> None:
         """What the summary fields of Accounts should say; Accounts without customers: nothing."""
@@ -386,7 +407,12 @@ class _Cycle:
         codes = self.plan.rejected_codes()
         if not codes:
             self.report.outcome, self.report.reason = Outcome.SUCCEEDED, "Succeeded"
-            self.report.message = "Salesforce equals Metronome."
+            left_out = sum(self.source.notes.malformed.values())
+            self.report.message = "Salesforce equals Metronome" + (
+                f", but for {left_out} items that could not be read; the log says which."
+                if left_out
+                else "."
+            )
             return
         self.report.outcome, self.report.reason = Outcome.PARTIALLY_FAILED, "RowsRejected"
         listed = ", ".join(f"{code} ({count})" for code, count in sorted(codes.items()))
@@ -398,7 +424,10 @@ class _Cycle:
     def tell(self) -> None:
         """Fill the counts of the report, whatever happened."""
         report, source, target = self.report, self.source, self.target
-        report.rows = self.plan.outcome(planned=not self.applied)
+        if self.applied:
+            report.rows = self.plan.outcome(planned=False)
+        elif report.outcome in {Outcome.PLANNED, Outcome.REFUSED}:
+            report.rows = self.plan.outcome(planned=True)
         report.rejected = self.plan.rejected()
         report.rejected_codes = self.plan.rejected_codes()
         report.api_requests = {"metronome": source.requests, "salesforce": target.requests}
@@ -412,6 +441,8 @@ class _Cycle:
                 "archived": sum(1 for info in self.customers.values() if info.archived),
             }
         notes = source.notes
+        for what, count in notes.cut.items():
+            logger.info("%d values of %s were cut to fit the field", count, what)
         report.notes = {
             name: counts
             for name, counts in (

@@ -82,11 +82,16 @@ class Plan:
 
     # -- what is and what should be -----------------------------------------------------------
 
-    def add_actual(self, rows: Iterable[ActualRow], *, in_scope: bool = True) -> None:
-        """Remember rows of the org; rows out of scope can be moved but not deleted."""
+    def add_actual(
+        self, rows: Iterable[ActualRow], *, in_scope: bool = True, again: bool = False
+    ) -> None:
+        """Remember rows of the org; rows out of scope can be moved but not deleted.
+
+        Of two with one key the first counts or, with `again`, the later: it was read with content.
+        """
         self._insert(
-            """INSERT INTO actual VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-            ON CONFLICT DO NOTHING""",
+            f"""INSERT OR {"REPLACE" if again else "IGNORE"} INTO actual
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",  # noqa: S608 -- one of two words
             (
                 (
                     *(row.object, row.key, row.id, _trusted_hash(row), row.customer_id, row.owner),
@@ -184,7 +189,8 @@ class Plan:
             f"""INSERT INTO change (object, key, operation, id, customer, sort, content, place)
             SELECT object, key, 'update', id, customer, owner, stale, misplaced FROM (
                 SELECT d.object, d.key, a.id, d.customer, d.owner, {placement} AS misplaced,
-                (d.hash IS NOT a.hash OR (:heal AND a.edited)) AND NOT EXISTS (
+                (d.hash IS NOT a.hash OR (:heal AND a.edited AND a.content IS NULL))
+                AND NOT EXISTS (
                     SELECT 1 FROM provisional v WHERE v.object = d.object AND v.key = d.key
                 ) AS stale
                 FROM desired d JOIN actual a ON a.object = d.object AND a.key = d.key
@@ -339,14 +345,15 @@ class Plan:
     def contested_account_ids(self, size: int) -> Iterator[list[Write]]:
         """Accounts that must give their (unique) customer id up before another can have it."""
         cursor = self._db.execute(
-            f"""SELECT a.key, a.id FROM actual a JOIN desired d
+            """SELECT a.key, a.id FROM actual a JOIN desired d
             ON d.object = a.object AND d.key = a.key
             WHERE a.object = 'Account'
-            AND a.content ->> '{CUSTOMER_ID}' IS NOT d.content ->> '{CUSTOMER_ID}'
+            AND json_extract(a.content, :id) IS NOT json_extract(d.content, :id)
             AND EXISTS (
                 SELECT 1 FROM desired taker WHERE taker.object = 'Account'
-                AND taker.content ->> '{CUSTOMER_ID}' = a.content ->> '{CUSTOMER_ID}')
-            ORDER BY a.key"""  # noqa: S608 -- constants of this module
+                AND json_extract(taker.content, :id) = json_extract(a.content, :id))
+            ORDER BY a.key""",
+            {"id": f"$.{CUSTOMER_ID}"},
         )
         while rows := cursor.fetchmany(size):
             yield [
@@ -360,7 +367,7 @@ class Plan:
             """INSERT INTO change
             (object, key, operation, id, content, place, state, code, message, fields)
             VALUES (?, ?, ?, ?, 0, 0, ?, ?, ?, ?)
-            ON CONFLICT DO UPDATE SET state = excluded.state, code = excluded.code,
+            ON CONFLICT (object, key) DO UPDATE SET state = excluded.state, code = excluded.code,
             message = excluded.message, fields = excluded.fields""",
             (
                 (

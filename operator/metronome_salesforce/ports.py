@@ -39,9 +39,13 @@ class OrgState:
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """How far back the org's own rows oblige a cycle to look; None when there are none."""
+    """How far back the org's own rows oblige a cycle to look.
 
-    oldest_draft: date | None = None
+    `old_drafts` are the (customer, first day) of drafts that began before the look-back,
+    `oldest_usage` the first day with usage, None if there is none.
+    """
+
+    old_drafts: Sequence[tuple[str, date]] = ()
     oldest_usage: date | None = None
 
 
@@ -74,8 +78,8 @@ class Target(Protocol):
         `FieldNotAccessible` or `ObjectNotAccessible`, naming object, field and the permission set.
         """
 
-    def horizon(self) -> Horizon:
-        """Look up the oldest draft's period start and the oldest usage day (two small queries)."""
+    def horizon(self, lookback: date) -> Horizon:
+        """Look up drafts that began before `lookback`, and the oldest usage day (small queries)."""
 
     def read(self, mapping: ObjectMapping, scope: Scope) -> Iterator[list[ActualRow]]:
         """Yield the rows of `mapping` in `scope`, a page at a time."""
@@ -84,6 +88,9 @@ class Target(Protocol):
         self, mapping: ObjectMapping, customer_ids: Collection[str]
     ) -> Iterator[list[ActualRow]]:
         """Yield every row, of any age, that belongs to these customers (placed objects only)."""
+
+    def read_unplaced(self, mapping: ObjectMapping) -> Iterator[list[ActualRow]]:
+        """Yield rows, of any age, that hang on nothing (placed objects only)."""
 
     def accounts(self, ids: Collection[str]) -> Iterator[list[ActualRow]]:
         """Yield those Accounts of `ids` that exist, and every Account with a Metronome customer.
@@ -112,7 +119,6 @@ class CustomerInfo:
     id: str
     archived: bool
     account_id: str | None
-    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +177,11 @@ class Source(Protocol):
     def notes(self) -> Notes:
         """What was cut, skipped or seen twice so far."""
 
-    async def customers(self) -> Sequence[CustomerInfo]:
-        """Read all customers, active and archived; must be called first."""
+    async def customers(self, expected: Collection[str]) -> Sequence[CustomerInfo]:
+        """Read all customers, active and archived; must be called first.
+
+        `expected` are ids that the org knows: one that no list holds is asked for by its id.
+        """
 
     @property
     def knows_all_customers(self) -> bool:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from typing import Any
+from itertools import groupby
 
 from tabulate import tabulate
 
@@ -12,6 +12,7 @@ from metronome_salesforce.planning import FieldChange
 from metronome_salesforce.report import CycleReport, Outcome
 from metronome_salesforce.rows import Operation, Value
 
+_PLANS = {Outcome.PLANNED, Outcome.REFUSED}
 _MARKS = {Operation.CREATE: "+", Operation.UPDATE: "~", Operation.DELETE: "-"}
 
 
@@ -24,7 +25,7 @@ def _report_lines(report: CycleReport) -> Iterator[str]:
     yield f"{report.outcome}: {report.message}"
     if report.rows:
         order = [mapping.name for mapping in OBJECTS] + ["Account"]
-        verbs = ("create", "update", "delete") if report.outcome is Outcome.PLANNED else None
+        verbs = ("create", "update", "delete") if report.outcome in _PLANS else None
         created, updated, deleted = verbs or ("created", "updated", "deleted")
         rows = [
             (
@@ -72,24 +73,25 @@ def changes_text(changes: Iterable[FieldChange]) -> Iterator[str]:
             yield f"    {change.field}: {_shown(change.old)} → {_shown(change.new)}"
 
 
-def changes_json(changes: Iterable[FieldChange]) -> list[dict[str, Any]]:
-    """The same for scripts: `{object, key, operation, fields: {name: {old, new}}}` a row.
+def changes_json(changes: Iterable[FieldChange]) -> Iterator[str]:
+    """The same for scripts, the members of a JSON list: one row a line.
 
-    Numbers are strings, as exact as they are.
+    Each is `{object, key, operation, fields: {name: {old, new}}}`; numbers are strings, as exact as
+    they are.
     """
-    rows: list[dict[str, Any]] = []
-    for change in changes:
-        if not rows or (rows[-1]["object"], rows[-1]["key"]) != (change.object, change.key):
-            rows.append(
-                {
-                    "object": change.object,
-                    "key": change.key,
-                    "operation": change.operation.value,
-                    "fields": {},
-                }
-            )
-        rows[-1]["fields"][change.field] = {"old": _plain(change.old), "new": _plain(change.new)}
-    return rows
+    separator = ""
+    for (name, key), of_row in groupby(changes, lambda change: (change.object, change.key)):
+        fields = list(of_row)
+        row = {
+            "object": name,
+            "key": key,
+            "operation": fields[0].operation.value,
+            "fields": {
+                one.field: {"old": _plain(one.old), "new": _plain(one.new)} for one in fields
+            },
+        }
+        yield separator + json.dumps(row, ensure_ascii=False)
+        separator = ","
 
 
 def _shown(value: Value) -> str:

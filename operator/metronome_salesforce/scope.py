@@ -18,13 +18,14 @@ class Scope:
     that have neither date). `usage_from`: windows that start on that day or later. `content` asks
     for the whole content of each row instead of its fingerprint, to compare or show field by field.
     `full` tells a full resync from a daily cycle, which leaves customers alone that were archived
-    before its reach.
+    before its reach. `edited` asks for rows only that somebody else wrote last.
     """
 
     invoices_from: date | None = None
     usage_from: date | None = None
     content: bool = False
     full: bool = False
+    edited: bool = False
 
     def includes_invoice(self, *, draft: bool, end: date | None, issued: date | None) -> bool:
         """Whether an invoice of Metronome is looked at."""

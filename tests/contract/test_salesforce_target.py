@@ -615,13 +615,14 @@ def test_the_scope_reaches_as_far_for_children_as_for_invoices(world: World) -> 
 
 def test_usage_and_the_horizon(world: World) -> None:
     target = world.target()
-    assert target.horizon().oldest_draft is None
-    assert target.horizon().oldest_usage is None
+    assert target.horizon(date(2026, 3, 1)).old_drafts == []
+    assert target.horizon(date(2026, 3, 1)).oldest_usage is None
     with_invoices(target)
     days = ("2026-01-05", "2026-01-06", "2026-02-01")
     succeed(target.write(USAGE, [create(USAGE, f"u:{day}", Start__c=day) for day in days]))
-    assert target.horizon().oldest_draft == date(2026, 2, 1)
-    assert target.horizon().oldest_usage == date(2026, 1, 5)
+    assert target.horizon(date(2026, 2, 1)).old_drafts == []
+    assert target.horizon(date(2026, 2, 2)).old_drafts == [("cus_1", date(2026, 2, 1))]
+    assert target.horizon(date(2026, 2, 1)).oldest_usage == date(2026, 1, 5)
     found = rows(target.read(USAGE, Scope(usage_from=date(2026, 1, 6))))
     assert set(found) == {"u:2026-01-06", "u:2026-02-01"}
 

@@ -251,6 +251,45 @@ async def test_an_edited_row_is_healed_or_left_as_asked() -> None:
     assert target.records["Invoice"]["i1"]["Status__c"] == "Finalized"
 
 
+async def test_a_touched_row_that_is_as_it_should_be_is_left_alone() -> None:
+    """Another integration user, or a save without a change, must not rewrite the org."""
+    source = tenant(customer(), invoice("i1", "Finalized", **DRAFT))
+    target = MemoryTarget()
+    await cycle(source, target)
+    target.edited = {"i1", "c1"}
+    target.written.clear()
+
+    await cycle(source, target, last_success=NOW)
+    await cycle(source, target, full=True, last_success=NOW)
+
+    assert target.written == []
+
+
+async def test_rows_that_hang_on_nothing_find_their_parent_whatever_their_age() -> None:
+    """Somebody deleted the Orphaned Customer; its record came back, its old rows did not."""
+    target = MemoryTarget()
+    old = invoice("old", "Finalized", Start__c="2024-01-01", End__c="2024-02-01")
+    await cycle(tenant(customer(), old), target)
+    target.records["Invoice"]["old"]["Orphaned_Customer__c"] = None
+
+    await cycle(tenant(customer()), target, last_success=NOW)
+
+    assert target.records["Invoice"]["old"]["Orphaned_Customer__c"] == "c1"
+
+
+async def test_the_draft_of_a_customer_who_is_gone_does_not_hold_the_reach() -> None:
+    target = MemoryTarget()
+    await cycle(
+        tenant(customer(), invoice("i1", "Draft", Start__c="2025-01-01", End__c="2025-02-01")),
+        target,
+    )
+    other = tenant(customer("c2"))
+
+    await cycle(other, target, last_success=NOW)
+
+    assert str(other.scopes[0].invoices_from) == "2026-02-04"
+
+
 async def test_a_full_resync_compares_content_even_if_the_fingerprint_agrees() -> None:
     """Somebody with the integration user's own credentials changed a value."""
     source = tenant(customer(), invoice("i1", "Finalized", **DRAFT))

@@ -195,15 +195,18 @@ def test_accounts_are_asked_for_by_id_only_where_the_text_is_an_id() -> None:
     assert row.hash is not None
 
 
-def test_the_horizon_takes_two_rows() -> None:
-    answers = [page({"Start__c": "2025-11-01"}), page()]
+def test_the_horizon_takes_two_queries() -> None:
+    answers = [
+        page({"Id": "a", "Metronome_Customer_ID__c": "c", "Start__c": "2025-11-01"}),
+        page(),
+    ]
     with ScriptedSalesforce(*answers) as server, target_of(server.url) as target:
-        horizon = target.horizon()
-    assert (horizon.oldest_draft, horizon.oldest_usage) == (date(2025, 11, 1), None)
+        horizon = target.horizon(date(2026, 1, 1))
+    assert (horizon.old_drafts, horizon.oldest_usage) == ([("c", date(2025, 11, 1))], None)
     assert [asked.query["q"] for asked in server.asked] == [
         (
-            "SELECT Start__c FROM Metronome_Invoice__c WHERE Status__c = 'Draft'"
-            " AND Start__c != null ORDER BY Start__c LIMIT 1"
+            "SELECT Id, Metronome_Customer_ID__c, Start__c FROM Metronome_Invoice__c"
+            " WHERE Status__c = 'Draft' AND Start__c < 2026-01-01 ORDER BY Id"
         ),
         "SELECT Start__c FROM Metronome_Usage__c WHERE Start__c != null ORDER BY Start__c LIMIT 1",
     ]

@@ -180,7 +180,10 @@ def pages(
 def read(session: Session, mapping: ObjectMapping, scope: Scope) -> Iterator[list[ActualRow]]:
     """The rows of `mapping` in `scope`, a page at a time."""
     select = select_for(mapping, content=scope.content)
-    for records in pages(session, select.soql, [scope.condition(mapping)]):
+    conditions = [scope.condition(mapping)]
+    if scope.edited:
+        conditions.append(f"LastModifiedById != {literal(session.user_id or '')}")
+    for records in pages(session, select.soql, conditions):
         yield [select.row(record, user_id=session.user_id) for record in records]
 
 
@@ -195,6 +198,14 @@ def read_of_customers(
     for condition in in_chunks(path, customer_ids, room=_room(select.soql)):
         for records in pages(session, select.soql, [condition]):
             yield [select.row(record, user_id=session.user_id) for record in records]
+
+
+def read_unplaced(session: Session, mapping: ObjectMapping) -> Iterator[list[ActualRow]]:
+    """The rows whose both lookups are empty: their Orphaned Customer or Account was deleted."""
+    select = select_for(mapping, content=False)
+    condition = f"{ACCOUNT} = null AND {ORPHANED_CUSTOMER} = null"
+    for records in pages(session, select.soql, [condition]):
+        yield [select.row(record, user_id=session.user_id) for record in records]
 
 
 def accounts(session: Session, ids: Collection[str]) -> Iterator[list[ActualRow]]:
@@ -213,11 +224,17 @@ def accounts(session: Session, ids: Collection[str]) -> Iterator[list[ActualRow]
             yield [_account(mapping, record, content) for record in records]
 
 
-def horizon(session: Session) -> Horizon:
-    """The oldest draft's first day and the oldest usage day, by one row each."""
+def horizon(session: Session, lookback: date) -> Horizon:
+    """The drafts that began before `lookback`, and the first day with usage."""
+    select = f"SELECT Id, {CUSTOMER_ID}, Start__c FROM {INVOICE.sobject}"  # noqa: S608 -- SOQL of our own names
+    conditions = [f"Status__c = {literal(_DRAFT)}", f"Start__c < {lookback.isoformat()}"]
     return Horizon(
-        oldest_draft=_first_day(session, INVOICE.sobject, f"Status__c = {literal(_DRAFT)} AND "),
-        oldest_usage=_first_day(session, USAGE.sobject, ""),
+        old_drafts=[
+            (str(record[CUSTOMER_ID]), date.fromisoformat(record["Start__c"]))
+            for records in pages(session, select, conditions)
+            for record in records
+        ],
+        oldest_usage=_first_usage_day(session),
     )
 
 
@@ -288,9 +305,9 @@ def _account(
     )
 
 
-def _first_day(session: Session, sobject: str, condition: str) -> date | None:
+def _first_usage_day(session: Session) -> date | None:
     soql = (
-        f"SELECT Start__c FROM {sobject} WHERE {condition}Start__c != null"  # noqa: S608 -- SOQL of our own names
+        f"SELECT Start__c FROM {USAGE.sobject} WHERE Start__c != null"  # noqa: S608 -- SOQL of our own names
         " ORDER BY Start__c LIMIT 1"
     )
     records = session.call("query", params={"q": soql})["records"]

@@ -1,6 +1,7 @@
 """`SalesforceTarget`: one org as a cycle sees it."""
 
 from collections.abc import Collection, Iterator, Sequence
+from datetime import date
 
 from metronome_salesforce.mapping import ObjectMapping
 from metronome_salesforce.objects import ACCOUNT_SUMMARY
@@ -42,9 +43,9 @@ class SalesforceTarget:
         """See `access.check_access`."""
         return access.check_access(self._session, mappings)
 
-    def horizon(self) -> Horizon:
+    def horizon(self, lookback: date) -> Horizon:
         """See `reading.horizon`."""
-        return reading.horizon(self._session)
+        return reading.horizon(self._session, lookback)
 
     def read(self, mapping: ObjectMapping, scope: Scope) -> Iterator[list[ActualRow]]:
         """See `reading.read`."""
@@ -55,6 +56,10 @@ class SalesforceTarget:
     ) -> Iterator[list[ActualRow]]:
         """See `reading.read_of_customers`."""
         return reading.read_of_customers(self._session, mapping, customer_ids)
+
+    def read_unplaced(self, mapping: ObjectMapping) -> Iterator[list[ActualRow]]:
+        """See `reading.read_unplaced`."""
+        return reading.read_unplaced(self._session, mapping)
 
     def accounts(self, ids: Collection[str]) -> Iterator[list[ActualRow]]:
         """See `reading.accounts`."""
