@@ -69,7 +69,7 @@ def _acme() -> Iterator[Company]:
         yield one
 
 
-@pytest.fixture(name="gallery", scope="session")
+@pytest.fixture(name="gallery", scope="module")
 def _gallery(cluster: Cluster, operator: Operator) -> Iterator[Gallery]:
     """Everything broken and one thing healthy, started at once."""
     with ExitStack() as stack:

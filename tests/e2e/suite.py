@@ -531,8 +531,9 @@ class Space:
         return self.cluster.kubectl("-n", self.namespace, *arguments, given=given)
 
     def apply(self, *documents: Json) -> None:
-        """Create or change these documents."""
-        given = {"apiVersion": "v1", "kind": "List", "items": list(documents)}
+        """Create or change these documents, those that others refer to first."""
+        items = sorted(documents, key=lambda document: document["kind"] == "MetronomeSync")
+        given = {"apiVersion": "v1", "kind": "List", "items": items}
         self.kubectl("apply", "--validate=false", "-f", "-", given=given)
 
     def start(self, one: Company, name: str = "acme", **more: Any) -> None:

@@ -118,7 +118,9 @@ def test_events_tell_changes_only(space: Space, acme: Company) -> None:
     assert space.events() == [first, asked]
 
     acme.metronome.api_keys.clear()
-    space.request("broken")
+    status = space.request("broken")
+    assert status["customers"]["total"] > 0, "what was counted last stays to be seen"
+    assert status["lastSuccessTime"] == run["finishedAt"]
     eventually(lambda: len(space.events()) == 4)
     kind, reason, sentence = space.events()[-1]
     assert (kind, reason) == ("Warning", condition(space.status(), "Ready")[1])
