@@ -131,6 +131,9 @@ def finished(
         patch["customers"] = dict(report.customers)
     if report.outcome is Outcome.SUCCEEDED:
         patch["lastSuccessTime"] = run["finishedAt"]
+    if report.outcome in (Outcome.SUCCEEDED, Outcome.PARTIALLY_FAILED):
+        # By the start: what came into Metronome during the run is left to the next one.
+        patch["lastReachTime"] = report.started_at
         if report.full:
             patch["lastFullResyncTime"] = report.started_at
     return patch | echoed(tokens)
@@ -219,7 +222,8 @@ def changes_nothing(status: Status, patch: Status) -> bool:
 def events(before: Status, after: Status, report: CycleReport | None = None) -> list[Event]:
     """What is worth an Event: a change of Ready, and the cycle's own facts.
 
-    A state that stays the same (daily success, the same rejection again) makes none.
+    A state that stays the same (daily success, the same rejection again) makes none, nor does a
+    fact that the run before told in the same words.
     """
     found: list[Event] = []
     old, new = _get(before, READY), _get(after, READY)
@@ -233,8 +237,12 @@ def events(before: Status, after: Status, report: CycleReport | None = None) -> 
             kind = "Normal" if reason == Outcome.PLANNED.value else "Warning"
             found.append(Event(kind, reason, message))
     if report is not None:
-        facts = dict.fromkeys(report.events)  # each once
-        found.extend(Event("Warning", reason, message) for reason, message in facts)
+        told = (before.get("lastRun") or {}).get("events") or ()
+        found.extend(
+            Event("Warning", fact["reason"], fact["message"])
+            for fact in _facts(report)
+            if fact not in told
+        )
     return found
 
 
@@ -319,7 +327,16 @@ def _run(report: CycleReport, generation: int, at: datetime) -> Json:
             for row in report.rejected[:REJECTED_SHOWN]
         ],
         "notes": report.notes,
+        "events": _facts(report),
     }
+
+
+def _facts(report: CycleReport) -> list[Json]:
+    """The run's own facts, each once."""
+    return [
+        {"reason": reason, "message": _cut(message)}
+        for reason, message in dict.fromkeys(report.events)
+    ]
 
 
 def _summary(run: Mapping[str, Any]) -> Json:

@@ -248,7 +248,8 @@ class SyncWorker:
             "trigger": run.trigger.value,
             "full": run.full,
             "dryRun": sync.spec.dry_run,
-            "lastSuccess": self._status.get("lastSuccessTime"),
+            # Not the last success: one row that is always rejected would widen every look-back.
+            "lastSuccess": self._status.get("lastReachTime"),
             "details": False,
         }
         started = datetime.now(UTC)

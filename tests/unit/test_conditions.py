@@ -9,6 +9,8 @@ from metronome_salesforce import conditions
 from metronome_salesforce.conditions import Event, Moment, Tokens
 from metronome_salesforce.errors import ConfigError
 from metronome_salesforce.report import Counts, CycleReport, Outcome, Rejected, Retry, Trigger
+from metronome_salesforce.schedule import Run, decide, history_of
+from metronome_salesforce.spec import MetronomeSyncSpec
 
 SIX = datetime(2026, 3, 5, 6, tzinfo=UTC)
 NOW = Moment(SIX, 3)
@@ -144,12 +146,46 @@ def test_a_run_is_summed_up_for_people_and_scripts() -> None:
     assert status["lastSuccessTime"] == "2026-03-04T06:00:00Z", "a partial success is none"
 
 
-def test_only_a_full_success_is_remembered_as_full_resync() -> None:
-    assert "lastFullResyncTime" not in after({}, report())
-    assert "lastFullResyncTime" not in after({}, report(Outcome.PARTIALLY_FAILED, full=True))
-    full = after({}, report(full=True))
+@pytest.mark.parametrize("outcome", [Outcome.SUCCEEDED, Outcome.PARTIALLY_FAILED])
+def test_a_run_that_came_to_its_end_is_what_the_next_one_goes_on_from(outcome: Outcome) -> None:
+    """By its start; one row that is rejected for ever must not make every run a full one."""
+    daily, full = after({}, report(outcome)), after({}, report(outcome, full=True))
+
+    assert daily["lastReachTime"] == full["lastReachTime"] == "2026-03-05T06:00:00Z"
     assert full["lastFullResyncTime"] == "2026-03-05T06:00:00Z"
-    assert full["lastSuccessTime"] == "2026-03-05T06:01:12Z"
+    assert "lastFullResyncTime" not in daily
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.REFUSED, Outcome.PLANNED])
+def test_a_run_that_did_not_is_not(outcome: Outcome) -> None:
+    before = after({}, report(full=True))
+    later = report(outcome, full=True, started_at="2026-03-06T06:00:00Z")
+    status = after(before, later)
+
+    assert status["lastReachTime"] == "2026-03-05T06:00:00Z"
+    assert status["lastFullResyncTime"] == "2026-03-05T06:00:00Z"
+
+
+def test_only_a_success_is_the_last_success_when_it_ended() -> None:
+    assert after({}, report())["lastSuccessTime"] == "2026-03-05T06:01:12Z"
+    assert "lastSuccessTime" not in after({}, report(Outcome.PARTIALLY_FAILED))
+
+
+def test_rejected_rows_leave_the_next_run_a_daily_one() -> None:
+    status = after({}, report(Outcome.PARTIALLY_FAILED, full=True), Moment(SIX, 1))
+    spec = MetronomeSyncSpec.model_validate(
+        {
+            "metronome": {"apiKeySecretRef": {"name": "metronome"}},
+            "salesforce": {
+                "instanceUrl": "https://acme.my.salesforce.com",
+                "credentialsSecretRef": {"name": "salesforce"},
+            },
+        }
+    )
+    next_day = SIX + timedelta(days=1)
+    decision = decide(spec, history_of(status), {}, next_day, generation=1)
+
+    assert decision == Run(Trigger.SCHEDULE, full=False)
 
 
 def test_the_last_run_is_replaced_and_not_mixed_with_the_one_before() -> None:
@@ -244,6 +280,20 @@ def test_facts_of_a_cycle_become_events_once_each() -> None:
     ended = report(events=[fact, fact])
     status = after({}, report())
     assert conditions.events(status, status, ended) == [Event("Warning", *fact)]
+
+
+def test_a_fact_that_the_run_before_told_is_not_told_again() -> None:
+    gone = ("CustomersGone", "3 customers are gone.")
+    more = ("CustomersGone", "4 customers are gone.")
+    first = after({}, report(events=[gone]))
+    second = after(first, report(events=[gone]))
+    third = after(second, report(events=[more]))
+    quiet = after(third, report())
+    again = after(quiet, report(events=[more]))
+
+    assert conditions.events(first, second, report(events=[gone])) == []
+    assert conditions.events(second, third, report(events=[more])) == [Event("Warning", *more)]
+    assert conditions.events(quiet, again, report(events=[more])) == [Event("Warning", *more)]
 
 
 @pytest.mark.parametrize(

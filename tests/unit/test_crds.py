@@ -488,6 +488,7 @@ STATUS: Json = {
     "nextRunTime": "2026-02-03T06:00:00Z",
     "lastSuccessTime": "2026-02-01T06:00:00Z",
     "lastFullResyncTime": "2026-02-01T06:00:00Z",
+    "lastReachTime": "2026-02-02T06:00:00Z",
     "failedAttempts": 0,
     "progress": {"stage": "Apply", "done": 1, "total": 2},
     "customers": {"total": 9, "linked": 2, "orphaned": 7, "archived": 1},
@@ -510,6 +511,7 @@ STATUS: Json = {
             }
         ],
         "notes": {"cut": {"Invoice.Name": 1}},
+        "events": [{"reason": "CustomersGone", "message": "3 are gone."}],
     },
     "history": [SHORT_RUN],
 }
