@@ -25,6 +25,8 @@ CREDENTIALS: Final = (
     ("username", "password", "securityToken"),
 )
 """The keys that sign in to Salesforce together: client credentials, JWT bearer, password."""
+_MAY_BE_EMPTY: Final = frozenset({"securityToken"})
+"""An org that trusts the address we call from wants none; the key says that this is meant."""
 
 
 class Referable(Protocol):
@@ -90,13 +92,24 @@ def _secret(bundle: Referable, space: str, name: str, purpose: str) -> Texts:
     return secret
 
 
+def credential_keys(secret: Texts) -> tuple[tuple[str, ...], list[str]]:
+    """The entry of `CREDENTIALS` that a Secret was meant to hold, and what it lacks of that.
+
+    The first that is complete, else the one that lacks the least and of which most is there.
+    """
+    given = {key for key, text in secret.items() if text.strip() or key in _MAY_BE_EMPTY}
+
+    def lacks(keys: tuple[str, ...]) -> list[str]:
+        return [key for key in keys if key not in given]
+
+    meant = min(CREDENTIALS, key=lambda keys: (len(lacks(keys)), -len(keys) if lacks(keys) else 0))
+    return meant, lacks(meant)
+
+
 def _credentials(secret: Texts, space: str, name: str) -> dict[str, str]:
-    given = {key: text for key, text in secret.items() if text.strip()}
-    for keys in CREDENTIALS:
-        if all(key in given for key in keys):
-            return {key: given[key] for key in keys}
-    # The way that lacks the least is the one that was meant.
-    missing = min(([key for key in keys if key not in given] for keys in CREDENTIALS), key=len)
+    keys, missing = credential_keys(secret)
+    if not missing:
+        return {key: secret[key] for key in keys}
     ways = "; or ".join(", ".join(keys) for keys in CREDENTIALS)
     raise ConfigError(
         "SecretKeyMissing",

@@ -9,6 +9,7 @@ import pytest
 from metronome_salesforce.errors import ConfigError
 from metronome_salesforce.inputs import resolve, secret_texts
 from metronome_salesforce.manifests import Bundle, load
+from metronome_salesforce.salesforce.credentials import Password, parse_credentials
 from metronome_salesforce.spec import MetronomeSync
 
 SYNC = """\
@@ -86,6 +87,21 @@ def test_one_way_of_signing_in_is_taken(given: list[str], taken: list[str]) -> N
     assert list(resolve(sync, bundle).credentials) == taken
 
 
+def test_a_security_token_may_be_empty() -> None:
+    """An org that trusts the operator's address wants none (Salesforce, trusted IP ranges)."""
+    sync, _ = inputs_of(SYNC)
+    password = {"username": "u", "password": "p", "securityToken": ""}
+    bundle = Bundle(
+        secrets={("default", "metronome"): METRONOME, ("default", "salesforce"): password},
+        config_maps={("default", "ca"): CA},
+    )
+
+    credentials = resolve(sync, bundle).credentials
+
+    assert credentials == password
+    assert parse_credentials(credentials) == Password("u", "p", "")
+
+
 METRONOME = {"apiKey": "k"}
 SALESFORCE = {"clientId": "i", "clientSecret": "s"}
 CA = {"ca.crt": "PEM"}
@@ -111,10 +127,17 @@ CA = {"ca.crt": "PEM"}
         ),
         (
             METRONOME,
-            {"username": "hunter", "password": "hunter", "securityToken": ""},
+            {"username": "hunter", "password": "hunter"},
             CA,
             "SecretKeyMissing",
-            ["has no key securityToken, or it is empty"],
+            ["has no key securityToken"],
+        ),
+        (
+            METRONOME,
+            {"clientId": "hunter", "username": "hunter", "privateKey": " "},
+            CA,
+            "SecretKeyMissing",
+            ["has no key privateKey, or it is empty"],
         ),
         (METRONOME, SALESFORCE, None, "ConfigMapNotFound", ["ConfigMap ca", "namespace default"]),
         (METRONOME, SALESFORCE, {}, "ConfigMapKeyMissing", ["ConfigMap ca", "key ca.crt"]),

@@ -3,10 +3,11 @@
 Values never appear in a `repr`: these objects pass through frames that a traceback may print.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from metronome_salesforce.errors import ConfigError
+from metronome_salesforce.inputs import CREDENTIALS, credential_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,40 +41,29 @@ class Password:
 
 Credentials = ClientSecret | PrivateKey | Password
 
-_CLIENT_SECRET = ("clientId", "clientSecret")
-_PRIVATE_KEY = ("clientId", "username", "privateKey")
-_PASSWORD = ("username", "password", "securityToken")
-_SETS = (_CLIENT_SECRET, _PRIVATE_KEY, _PASSWORD)
-_MAY_BE_EMPTY = frozenset({"securityToken"})
-_ACCEPTED = "; ".join(" + ".join(names) for names in _SETS)
+_KINDS: dict[tuple[str, ...], Callable[..., Credentials]] = dict(
+    zip(CREDENTIALS, (ClientSecret, PrivateKey, Password), strict=True)
+)
+_ACCEPTED = "; ".join(" + ".join(names) for names in CREDENTIALS)
 
 
 def parse_credentials(secret: Mapping[str, str]) -> Credentials:
-    """The first complete set of keys of `secret`, in the order of the classes above.
+    """The first complete set of keys of `secret` (see `inputs.CREDENTIALS`).
 
     Line ends around a value are dropped: they come from `echo value | base64`. Other keys are
     ignored. Raises ConfigError("CredentialsIncomplete") that names keys, never values.
     """
     given = {name: value.strip("\r\n") for name, value in secret.items()}
-    present = {name for name, value in given.items() if value or name in _MAY_BE_EMPTY}
-    if present.issuperset(_CLIENT_SECRET):
-        return ClientSecret(given["clientId"], given["clientSecret"])
-    if present.issuperset(_PRIVATE_KEY):
-        return PrivateKey(given["clientId"], given["username"], given["privateKey"])
-    if present.issuperset(_PASSWORD):
-        return Password(given["username"], given["password"], given["securityToken"])
-    raise ConfigError("CredentialsIncomplete", _sentence(present))
-
-
-def _sentence(present: set[str]) -> str:
+    keys, missing = credential_keys(given)
+    if not missing:
+        return _KINDS[keys](*(given[key] for key in keys))
     where = "the Secret that spec.salesforce.credentialsSecretRef names"
-    held = [name for name in dict.fromkeys(sum(_SETS, ())) if name in present]
+    held = [key for key in keys if key not in missing]
     if not held:
-        return f"{where} holds no Salesforce credentials; it needs one of: {_ACCEPTED}"
-    # The set of which most is there is the one that was meant.
-    meant = max(_SETS, key=lambda names: (len(present.intersection(names)), -len(names)))
-    missing = " and ".join(name for name in meant if name not in present)
-    return (
-        f"{where} lacks {missing} (missing or empty) beside {' and '.join(held)}; "
-        f"accepted are: {_ACCEPTED}"
-    )
+        sentence = f"{where} holds no Salesforce credentials; it needs one of: {_ACCEPTED}"
+    else:
+        sentence = (
+            f"{where} lacks {' and '.join(missing)} (missing or empty) beside "
+            f"{' and '.join(held)}; accepted are: {_ACCEPTED}"
+        )
+    raise ConfigError("CredentialsIncomplete", sentence)
