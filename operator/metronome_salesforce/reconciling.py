@@ -214,15 +214,21 @@ class SyncWorker:
                 )
             holder = await self._lease.try_acquire()
             if holder is None:
+                # From the first moment: what comes before the child asks the API server, too.
+                keeper = asyncio.create_task(self._lease.keep())
                 try:
-                    await self._run_with_lease(run, anyway=anyway)
+                    await self._run_with_lease(run, keeper, anyway=anyway)
                 finally:
+                    keeper.cancel()
+                    await asyncio.gather(keeper, return_exceptions=True)
                     await asyncio.shield(self._lease.release())
                 return
         await self._show(conditions.waiting_for_lease(self._status, self._moment(), holder))
         await asyncio.sleep(self._runtime.timing.poll)
 
-    async def _run_with_lease(self, run: schedule.Run, *, anyway: bool) -> None:
+    async def _run_with_lease(
+        self, run: schedule.Run, keeper: asyncio.Task[None], *, anyway: bool
+    ) -> None:
         # What is known here may be older than what the Lease's last holder has written.
         await self._read_again()
         sync = parse_sync(self._body)
@@ -235,12 +241,14 @@ class SyncWorker:
         self._run_id = _run_id(self._runtime.now())
         with belonging_to(run=self._run_id):
             try:
-                report = await self._report(sync, decision)
+                report = await self._report(sync, decision, keeper)
                 await self._conclude(sync, decision, report, moment)
             finally:
                 self._runtime.metrics.running(self.key, now=False)
 
-    async def _report(self, sync: MetronomeSync, run: schedule.Run) -> CycleReport:
+    async def _report(
+        self, sync: MetronomeSync, run: schedule.Run, keeper: asyncio.Task[None]
+    ) -> CycleReport:
         """Run the cycle, or report why it could not be run."""
         request: Json = {
             "sync": _as_requested(self._body),
@@ -271,15 +279,20 @@ class SyncWorker:
             asked = "a full resync" if run.full_resync else "a cycle"
             sentence = f"Cycle {self._run_id} starts: {asked} was requested ({token[:100]})."
             await self._tell([conditions.Event("Normal", run.trigger.value, sentence)])
-        return await self._run_guarded(request, sync.spec.execution.active_deadline, started)
+        try:
+            if keeper.done():  # lost while the inputs were read
+                await keeper
+            return await self._run_guarded(request, sync.spec.execution.active_deadline, keeper)
+        except LeaseLostError as error:
+            logger.warning("the cycle is stopped: %s", error)
+            sentence = f"The cycle was stopped: {error}. It is tried again."
+            return failed_report(request, started, "LeaseLost", sentence)
 
     async def _run_guarded(
-        self, request: Json, deadline: timedelta, started: datetime
+        self, request: Json, deadline: timedelta, keeper: asyncio.Task[None]
     ) -> CycleReport:
-        """Run the child while the Lease is renewed; stop it when the Lease is lost."""
-        lease, timing = self._lease, self._runtime.timing
-        if lease is None:
-            raise RuntimeError("a cycle needs the Lease")
+        """Run the child while `keeper` renews the Lease; stop it when that raises, and raise so."""
+        timing = self._runtime.timing
         time_to_stop = timing.duration - timing.give_up - _KILL_SECONDS
         teller = _Teller(self._show_progress, self._runtime.progress_every)
         child = asyncio.create_task(
@@ -291,7 +304,6 @@ class SyncWorker:
                 grace=max(_SHORTEST_GRACE, min(self._runtime.grace, time_to_stop)),
             )
         )
-        keeper = asyncio.create_task(lease.keep())
         telling = asyncio.create_task(teller.run())
         try:
             tasks = {child, keeper, telling}
@@ -300,14 +312,10 @@ class SyncWorker:
                 return child.result()
             await done.pop()  # neither of the other two ends but by an exception
             raise RuntimeError("a task that serves a cycle has ended")
-        except LeaseLostError as error:
-            logger.warning("the cycle is stopped: %s", error)
-            sentence = f"The cycle was stopped: {error}. It is tried again."
-            return failed_report(request, started, "LeaseLost", sentence)
         finally:
-            for task in (child, keeper, telling):
+            for task in (child, telling):
                 task.cancel()
-            await asyncio.gather(child, keeper, telling, return_exceptions=True)
+            await asyncio.gather(child, telling, return_exceptions=True)
             await teller.settle()
 
     async def _conclude(

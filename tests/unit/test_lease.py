@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from metronome_salesforce.execution.lease import (
     LABEL,
@@ -16,7 +17,10 @@ from metronome_salesforce.execution.lease import (
     lease_name,
     observed,
 )
+from metronome_salesforce.hosts import HostRules
 from metronome_salesforce.kube import Kube
+from metronome_salesforce.metrics import Metrics
+from metronome_salesforce.reconciling import Runtime, SyncWorker
 from metronome_salesforce.sandbox.kubernetes import KubernetesSandbox, Match
 
 SYNC: dict[str, Any] = {
@@ -24,6 +28,7 @@ SYNC: dict[str, Any] = {
     "kind": "MetronomeSync",
     "metadata": {"name": "acme", "namespace": "default", "uid": "uid-1"},
 }
+CRDS = sorted((Path(__file__).resolve().parents[2] / "crds").glob("*.yaml"))
 NAME = "metronome-sync-acme"
 QUICK = Timing(duration=1.0, renew_every=0.05, give_up=0.4, poll=0.05)
 LEASES = Match(resource="leases", verb="update")
@@ -195,3 +200,41 @@ async def test_a_lease_that_somebody_deleted_is_made_again(
     await asyncio.sleep(0.3)
     keeping.cancel()
     assert cluster.get("leases", NAME)["spec"]["holderIdentity"] == "me"
+
+
+async def test_a_lease_is_renewed_while_the_worker_prepares_its_cycle(
+    cluster: KubernetesSandbox, kube: Kube
+) -> None:
+    """An API server that is slow to hand out a Secret must not let another operator in."""
+    for path in CRDS:
+        cluster.install_crd(yaml.safe_load(path.read_text()))
+    spec = {
+        "metronome": {"apiKeySecretRef": {"name": "metronome"}},
+        "salesforce": {
+            "instanceUrl": "https://acme.my.salesforce.com",
+            "credentialsSecretRef": {"name": "salesforce"},
+        },
+    }
+    body = cluster.create("metronomesyncs", {**SYNC, "metadata": {"name": "acme"}, "spec": spec})
+    cluster.faults.add(Match(resource="secrets", verb="get"), delay=1.5, times=1)
+    runtime = Runtime(
+        kube=kube,
+        metrics=Metrics(),
+        identity="slow",
+        rules=HostRules(),
+        slots=asyncio.Semaphore(1),
+        timing=QUICK,
+    )
+    serving = asyncio.create_task(SyncWorker(body, runtime).run())
+    rival = SyncLease(kube, SYNC, "rival", QUICK)
+    try:
+        for _ in range(500):
+            if cluster.objects("leases"):
+                break
+            await asyncio.sleep(0.02)
+        for _ in range(12):
+            assert await rival.try_acquire() == "slow"
+            await asyncio.sleep(0.1)
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
