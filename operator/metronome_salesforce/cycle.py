@@ -59,7 +59,11 @@ class CycleSettings:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run: why, when, and how far. `last_success` bounds the look-back (None: never)."""
+    """One run: why, when, and how far.
+
+    `last_success` is the start of the newest run that reached every row (None: there was none); the
+    look-back of a daily cycle begins there.
+    """
 
     id: str
     trigger: Trigger
@@ -417,8 +421,9 @@ class _Cycle:
         self.report.outcome, self.report.reason = Outcome.PARTIALLY_FAILED, "RowsRejected"
         listed = ", ".join(f"{code} ({count})" for code, count in sorted(codes.items()))
         self.report.message = (
-            f"Salesforce refused {sum(codes.values())} rows: {listed}. They are tried again by "
-            "each cycle; status.lastRun.rejected names the first of them."
+            f"Salesforce refused {sum(codes.values())} rows: {listed}. Each cycle that "
+            "looks at them tries them again, at the latest the next full resync; "
+            "status.lastRun.rejected names the first of them."
         )
 
     def tell(self) -> None:
