@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from metronome_salesforce.planning import Plan
-from metronome_salesforce.report import Outcome
+from metronome_salesforce.report import Outcome, Retry
 from metronome_salesforce.sandbox.metronome import Tenant
 from tests.expectation import (
     CUSTOMER,
@@ -211,7 +211,8 @@ async def test_the_api_budget_is_kept(stage: Stage) -> None:
 
     report = await stage.cycle()
 
-    assert (report.outcome, report.reason) == (Outcome.REFUSED, "ApiBudgetExhausted")
+    assert (report.outcome, report.reason) == (Outcome.FAILED, "ApiBudgetExhausted")
+    assert report.retry is Retry.LATER
     assert stage.written == Counter()
     report = await stage.cycle(spec={"salesforce": {"apiBudgetPercent": 90}})
     assert report.outcome is Outcome.SUCCEEDED

@@ -15,6 +15,7 @@ from aiohttp import web
 
 _START_SECONDS = 10.0
 _SHUTDOWN_SECONDS = 1.0
+_ACCEPT_SECONDS = 0.01
 
 
 class Served:
@@ -91,4 +92,9 @@ class Served:
         finally:
             self._ready.set()
         await self._stop.wait()
+        # First no new connections, then a moment for those that are half accepted to become
+        # connections, which the cleanup closes; else they would outlive the loop.
+        await site.stop()
+        await asyncio.sleep(_ACCEPT_SECONDS)
         await runner.cleanup()
+        await asyncio.sleep(0)
