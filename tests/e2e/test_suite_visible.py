@@ -279,7 +279,8 @@ def test_metrics_tell_of_the_run_without_ids(space: Space, acme: Company) -> Non
     status = space.wait_for_run()
     run = status["lastRun"]
     metronome = sum(acme.metronome.requests.values())
-    eventually(lambda: any(name == "runs" for name, _, _ in samples(space)))
+    # The status is written while the Lease is still held; the run is over when it is given back.
+    eventually(lambda: any((name, is_on) == ("running", 0) for name, _, is_on in samples(space)))
     seen = samples(space)
 
     labels: dict[str, set[str]] = {}
