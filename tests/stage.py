@@ -44,7 +44,7 @@ Json = dict[str, Any]
 class Stage:
     """Both services, a clock for everybody, and what the next cycle has to know.
 
-    `last_success` is set by successful cycles as the operator sets it; `spec` holds the parts of
+    `last_success` and `rejected_since` are set by cycles as the operator sets them; `spec` holds the parts of
     the MetronomeSync's spec that differ from the defaults, `lookback` is days of usage. A context
     manager that stops serving.
     """
@@ -64,6 +64,7 @@ class Stage:
         self.spec: Json = spec or {}
         self.lookback = lookback
         self.last_success: datetime | None = None
+        self.rejected_since: dict[str, date] = {}
         self.progress: list[tuple[str, int, int | None]] = []
         self.plan: Callable[[Plan], None] | None = None
         self.tenant = Tenant.generate(customers=customers, now=now, months=months)
@@ -104,6 +105,7 @@ class Stage:
             if row is not None:
                 mine.ids.reserve(sobject.prefix, row[0])
         self.last_success = other.last_success
+        self.rejected_since = other.rejected_since
 
     # -- time and people --------------------------------------------------------------------------
 
@@ -192,11 +194,15 @@ class Stage:
             dry_run=dry_run,
             details=dry_run,
             last_success=self.last_success,
+            rejected_since=self.rejected_since,
         )
         observers = Observers(lambda *step: self.progress.append(step), self.plan)
         report = await run_sync(inputs, run, observers, environment=environment, stop=stop)
-        if report.outcome is Outcome.SUCCEEDED:
+        if report.outcome in {Outcome.SUCCEEDED, Outcome.PARTIALLY_FAILED}:
             self.last_success = self.now
+            self.rejected_since = {
+                what: date.fromisoformat(day) for what, day in report.rejected_since.items()
+            }
         return report
 
     @property
@@ -209,6 +215,12 @@ class Stage:
     def drafts(self) -> list[Json]:
         """The org's draft invoices."""
         return [row for row in self.org.rows(INVOICE) if row["Status__c"] == "Draft"]
+
+    def finalized_invoices(self) -> list[Json]:
+        """The tenant's finalized invoices, as Metronome lists them."""
+        ids = [one.id for one in self.tenant.listed_customers(archived=False)]
+        invoices = [invoice for id_ in ids for invoice in self.tenant.invoices(id_)]
+        return [invoice for invoice in invoices if invoice["status"] == "FINALIZED"]
 
     def synced_at(self) -> dict[str, set[datetime]]:
         """The times of the last write that the rows of each sObject show."""

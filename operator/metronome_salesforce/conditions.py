@@ -134,6 +134,8 @@ def finished(
     if report.outcome in (Outcome.SUCCEEDED, Outcome.PARTIALLY_FAILED):
         # By the start: what came into Metronome during the run is left to the next one.
         patch["lastReachTime"] = report.started_at
+        since = report.rejected_since
+        patch["rejectedSince"] = _replacing(status.get("rejectedSince"), since) if since else None
         if report.full:
             patch["lastFullResyncTime"] = report.started_at
     return patch | echoed(tokens)

@@ -8,8 +8,8 @@ healed by the next cycle.
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from time import perf_counter
@@ -62,7 +62,8 @@ class Run:
     """One run: why, when, and how far.
 
     `last_success` is the start of the newest run that reached every row (None: there was none); the
-    look-back of a daily cycle begins there.
+    look-back of a daily cycle begins there, or at `rejected_since`, the oldest days of which that
+    run's "invoices" and "usage" were refused.
     """
 
     id: str
@@ -72,6 +73,7 @@ class Run:
     dry_run: bool = False
     details: bool = False
     last_success: datetime | None = None
+    rejected_since: Mapping[str, date] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,9 +231,9 @@ class _Cycle:
     def _scope(self, horizon: Horizon) -> Scope:
         """The reach of this cycle: see the README, "What a daily cycle looks at"."""
         run, settings, lookback = self.run_, self.settings, self._lookback
-        usage_from = (
-            min(lookback, horizon.oldest_usage or lookback) if self._everything else lookback
-        )
+        usage_from = min(lookback, run.rejected_since.get("usage", lookback))
+        if self._everything:
+            usage_from = min(lookback, horizon.oldest_usage or lookback)
         if settings.window_size == "None":
             # One sum for the whole look-back: its start must not depend on earlier cycles.
             usage_from = _day(run.now - settings.usage_lookback)
@@ -243,7 +245,7 @@ class _Cycle:
             for customer, start in horizon.old_drafts
             if customer in self.customers and not self.customers[customer].archived
         ]
-        invoices_from = min([lookback, *waiting])
+        invoices_from = min([lookback, *waiting, run.rejected_since.get("invoices", lookback)])
         if settings.invoices_since is not None:
             invoices_from = max(invoices_from, settings.invoices_since)
         return Scope(invoices_from, usage_from, self._with_content)
@@ -421,9 +423,8 @@ class _Cycle:
         self.report.outcome, self.report.reason = Outcome.PARTIALLY_FAILED, "RowsRejected"
         listed = ", ".join(f"{code} ({count})" for code, count in sorted(codes.items()))
         self.report.message = (
-            f"Salesforce refused {sum(codes.values())} rows: {listed}. Each cycle that "
-            "looks at them tries them again, at the latest the next full resync; "
-            "status.lastRun.rejected names the first of them."
+            f"Salesforce refused {sum(codes.values())} rows: {listed}. Each cycle tries them "
+            "again; status.lastRun.rejected names the first of them."
         )
 
     def tell(self) -> None:
@@ -435,6 +436,7 @@ class _Cycle:
             report.rows = self.plan.outcome(planned=True)
         report.rejected = self.plan.rejected()
         report.rejected_codes = self.plan.rejected_codes()
+        report.rejected_since = self.plan.rejected_since()
         report.api_requests = {"metronome": source.requests, "salesforce": target.requests}
         report.api_calls = [*source.api_calls, *target.api_calls]
         if self.decided:  # else the run ended before the customers were known

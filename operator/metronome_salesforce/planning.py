@@ -420,6 +420,25 @@ class Plan:
             )
         ]
 
+    def rejected_since(self) -> dict[str, str]:
+        """The oldest day (UTC) with a refused row, of "invoices" (or parts of them) and of "usage".
+
+        Rows of other objects have no day: every cycle looks at all of them.
+        """
+        days = self._db.execute(
+            """SELECT 'invoices', MIN(substr(COALESCE(
+                json_extract(d.content, '$.Issued_At__c'), json_extract(d.content, '$.End__c')
+            ), 1, 10))
+            FROM change c JOIN desired d ON d.object = 'Invoice'
+            AND d.key = CASE c.object WHEN 'Invoice' THEN c.key ELSE c.sort END
+            WHERE c.state = 'rejected' AND c.object LIKE 'Invoice%'
+            UNION ALL
+            SELECT 'usage', MIN(substr(json_extract(d.content, '$.Start__c'), 1, 10))
+            FROM change c JOIN desired d ON d.object = c.object AND d.key = c.key
+            WHERE c.state = 'rejected' AND c.object = 'Usage'"""
+        )
+        return {what: day for what, day in days if day is not None}
+
     def rejected_codes(self) -> dict[str, int]:
         """How many rows were refused, by Salesforce's status code."""
         return dict(

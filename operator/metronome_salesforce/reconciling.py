@@ -256,8 +256,10 @@ class SyncWorker:
             "trigger": run.trigger.value,
             "full": run.full,
             "dryRun": sync.spec.dry_run,
-            # Not the last success: one row that is always rejected would widen every look-back.
+            # Not the last success: one row that is always rejected would widen every look-back,
+            # which goes no further than to the oldest rejected row.
             "lastSuccess": self._status.get("lastReachTime"),
+            "rejectedSince": self._status.get("rejectedSince"),
             "details": False,
         }
         started = datetime.now(UTC)

@@ -68,7 +68,8 @@ class CycleReport:
     `reason` and `message` are those of a condition. For a dry run `rows` counts what would happen.
     `customers` counts by link state (total, linked, orphaned, archived). `notes` counts what was
     cut, malformed or seen twice. `events` are facts worth an Event: (reason, sentence) pairs.
-    `quota` is the org's daily API quota after the run (used, maximum).
+    `quota` is the org's daily API quota after the run (used, maximum). `rejected_since` has
+    the oldest day (such as 2026-02-28) with rejected rows of "invoices" and of "usage".
     """
 
     id: str
@@ -87,6 +88,7 @@ class CycleReport:
     api_calls: list[tuple[str, str, str, int]] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     rejected_codes: dict[str, int] = field(default_factory=dict)
+    rejected_since: dict[str, str] = field(default_factory=dict)
     customers: dict[str, int] = field(default_factory=dict)
     notes: dict[str, dict[str, int]] = field(default_factory=dict)
     events: list[tuple[str, str]] = field(default_factory=list)

@@ -139,6 +139,51 @@ async def test_rows_that_a_rule_of_the_org_refuses_are_told_and_tried_again(fres
     assert differences(fresh.expected(), fresh.org) == []
 
 
+async def test_a_refused_invoice_is_tried_again_however_old_it_is(fresh: Stage) -> None:
+    """By the next daily cycle; and once it is in, cycles look back no further than before."""
+    issued = [one["issued_at"] for one in fresh.finalized_invoices()]
+    oldest = min(issued)[:10]
+    fresh.org.add_validation_rule(
+        INVOICE, "Not_That_Day", lambda row: str(row["Issued_At__c"])[:10] == oldest, "Not that day"
+    )
+    report = await fresh.cycle()
+    assert report.rejected_since == {"invoices": oldest}
+    assert oldest < f"{fresh.now - 50 * DAY:%F}", "further back than a daily cycle looks"
+
+    fresh.advance(DAY)
+    report = await fresh.cycle()
+    assert report.rejected_since == {"invoices": oldest}, "refused again, and not forgotten"
+
+    fresh.org.remove_validation_rule(INVOICE, "Not_That_Day")
+    report = await fresh.cycle()
+    assert (report.outcome, report.rejected_since) == (Outcome.SUCCEEDED, {})
+    assert differences(fresh.expected(), fresh.org) == []
+    wide = report.rows["Invoice"].unchanged
+    report = await fresh.cycle()
+    assert fresh.written == Counter()
+    assert report.rows["Invoice"].unchanged < wide
+
+
+async def test_refused_usage_is_tried_again_however_old_it_is(stage: Stage) -> None:
+    """Here the cycle after an outage was the only one to look at the day."""
+    day = f"{stage.now + 2 * DAY:%F}"
+    stage.org.add_validation_rule(
+        USAGE, "Not_That_Day", lambda row: str(row["Start__c"])[:10] == day, "Not that day"
+    )
+    stage.advance(60 * DAY)
+    report = await stage.cycle()
+    assert report.rejected_since == {"usage": day}
+
+    stage.advance(DAY)
+    stage.org.remove_validation_rule(USAGE, "Not_That_Day")
+    report = await stage.cycle()
+
+    assert (report.outcome, report.rejected_since) == (Outcome.SUCCEEDED, {})
+    wanted = stage.expected()
+    assert any(str(row.fields["Start__c"])[:10] == day for row in wanted[USAGE].values())
+    assert [one for one in differences(wanted, stage.org) if USAGE in one] == []
+
+
 async def test_a_full_org_is_told_before_or_by_each_row(fresh: Stage) -> None:
     fresh.org.storage_full = True
 

@@ -156,6 +156,20 @@ def test_a_run_that_came_to_its_end_is_what_the_next_one_goes_on_from(outcome: O
     assert "lastFullResyncTime" not in daily
 
 
+def test_what_was_refused_is_looked_back_to_until_it_is_taken() -> None:
+    """Also over a run that fails and cannot know."""
+    since = {"invoices": "2025-11-30", "usage": "2026-01-02"}
+    status = after({}, report(Outcome.PARTIALLY_FAILED, rejected_since=since))
+    assert status["rejectedSince"] == since
+
+    status = after(status, report(Outcome.FAILED))
+    assert status["rejectedSince"] == since
+    later = {"usage": "2026-01-05"}
+    status = after(status, report(Outcome.PARTIALLY_FAILED, rejected_since=later))
+    assert status["rejectedSince"] == later
+    assert "rejectedSince" not in after(status, report())
+
+
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.REFUSED, Outcome.PLANNED])
 def test_a_run_that_did_not_is_not(outcome: Outcome) -> None:
     before = after({}, report(full=True))

@@ -489,6 +489,7 @@ STATUS: Json = {
     "lastSuccessTime": "2026-02-01T06:00:00Z",
     "lastFullResyncTime": "2026-02-01T06:00:00Z",
     "lastReachTime": "2026-02-02T06:00:00Z",
+    "rejectedSince": {"invoices": "2025-11-30", "usage": "2026-01-02"},
     "failedAttempts": 0,
     "progress": {"stage": "Apply", "done": 1, "total": 2},
     "customers": {"total": 9, "linked": 2, "orphaned": 7, "archived": 1},

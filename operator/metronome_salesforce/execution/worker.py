@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import IO, Any
 
 from metronome_salesforce.cycle import CycleStoppedError, Observers, Run
@@ -57,7 +57,7 @@ async def _run(request: Mapping[str, Any], channel: IO[str], stop: threading.Eve
         credentials=request["credentials"],
         ca_bundle=request["caBundle"],
     )
-    last_success = request["lastSuccess"]
+    last_success, rejected_since = request["lastSuccess"], request.get("rejectedSince") or {}
     run = Run(
         id=request["runId"],
         trigger=Trigger(request["trigger"]),
@@ -65,6 +65,7 @@ async def _run(request: Mapping[str, Any], channel: IO[str], stop: threading.Eve
         full=request["full"],
         dry_run=request["dryRun"],
         last_success=None if last_success is None else datetime.fromisoformat(last_success),
+        rejected_since={what: date.fromisoformat(day) for what, day in rejected_since.items()},
     )
     cycle = asyncio.ensure_future(
         run_sync(
