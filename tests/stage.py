@@ -44,9 +44,9 @@ Json = dict[str, Any]
 class Stage:
     """Both services, a clock for everybody, and what the next cycle has to know.
 
-    `last_success` and `rejected_since` are set by cycles as the operator sets them; `spec` holds the parts of
-    the MetronomeSync's spec that differ from the defaults, `lookback` is days of usage. A context
-    manager that stops serving.
+    `last_success` and `rejected_since` are set by cycles as the operator sets them; `spec` holds
+    the parts of the MetronomeSync's spec that differ from the defaults, `lookback` is days of
+    usage. A context manager that stops serving.
     """
 
     def __init__(

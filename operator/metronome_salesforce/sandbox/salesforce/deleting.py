@@ -262,3 +262,12 @@ def merge_rows(state: OrgState, user: User, sobject: SObject, master: str, loser
 def _chunks(records: list[str]) -> Iterator[list[str]]:
     for start in range(0, len(records), _CHUNK):
         yield records[start : start + _CHUNK]
+
+
+def purge_rows(state: OrgState, records: list[str]) -> None:
+    """Take deleted rows, and what went with them, out of the recycle bin for good."""
+    with state.storage.transaction():
+        for record in records:
+            for where, row, _ in state.deletions.pop(record, []):
+                if "." not in where:  # cleared lookups belong to rows that stay
+                    state.storage.run(f'DELETE FROM "{where}" WHERE "Id" = ?', (row,))
