@@ -1,34 +1,47 @@
-"""One emulated service in a process of its own, so that it takes no time from the cycle's.
+"""One emulated service in a process of its own, so that it takes nothing from what is measured.
 
-    python -m tests.benchmarks.servers metronome|salesforce CUSTOMERS
+    python -m tests.benchmarks.servers metronome|salesforce|kubernetes CUSTOMERS
 
 Says its URL on a line of standard output, answers one line of JSON to each line of JSON, and ends
-with its standard input.
+with its standard input. Each answer tells the `calls` since the last one.
 """
 
 import json
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from metronome_salesforce.salesforce.metadata import package_zip
+from metronome_salesforce.sandbox.kubernetes import KubernetesSandbox
 from metronome_salesforce.sandbox.metronome import MetronomeSandbox, Tenant
 from metronome_salesforce.sandbox.salesforce import INTEGRATION, SalesforceOrg, SalesforceSandbox
 from metronome_salesforce.sandbox.serving import Served
 
+USER_AGENT = "benchmark"
+"""Under which the benchmark itself asks the Kubernetes API; its calls are not counted."""
+PROBED = "probed"
+"""The MetronomeSync that is there to be probed; what is done for it is not counted either."""
+
+_CRDS = Path(__file__).resolve().parents[2] / "crds"
 _LIMITS = ("DailyApiRequests", "DataStorageMB")
+
+Json = dict[str, Any]
+Answer = Callable[[Json], Json]
 
 
 def main(service: str, customers: int) -> None:
     """Serve until standard input ends."""
-    answer, served = metronome(customers) if service == "metronome" else salesforce()
+    make = {"metronome": metronome, "salesforce": salesforce, "kubernetes": kubernetes}[service]
+    answer, served = make(customers)
     with served:
         _say({"url": served.url})
         for line in sys.stdin:
             _say(answer(json.loads(line)))
 
 
-def metronome(customers: int) -> tuple[Any, Served]:
+def metronome(customers: int) -> tuple[Answer, Served]:
     """A light tenant whose clock is one day behind, so that a day can pass for the child.
 
     It stands at the first half hour of yesterday (UTC): nothing of that day is used yet.
@@ -37,16 +50,19 @@ def metronome(customers: int) -> tuple[Any, Served]:
     tenant = Tenant.generate(
         customers=customers, now=midnight - timedelta(hours=23, minutes=30), scale="light"
     )
+    sandbox = MetronomeSandbox(tenant)
 
-    def answer(command: dict[str, float]) -> dict[str, Any]:
-        tenant.advance(timedelta(days=command["days"]))
-        return {"now": tenant.now.isoformat()}
+    def answer(command: Json) -> Json:
+        tenant.advance(timedelta(days=command.get("days", 0)))
+        calls = sandbox.requests.total()
+        sandbox.reset_counters()
+        return {"calls": calls}
 
-    return answer, MetronomeSandbox(tenant).serve()
+    return answer, sandbox.serve()
 
 
-def salesforce() -> tuple[Any, Served]:
-    """An org with the package; its answer is what was written since the last question."""
+def salesforce(_customers: int) -> tuple[Answer, Served]:
+    """An org with the package; it also answers what was written since the last question."""
     org = SalesforceOrg(now=lambda: datetime.now(UTC))
     org.api_limit = 10_000_000
     result = org.deploy(package_zip("66.0"))
@@ -59,16 +75,35 @@ def salesforce() -> tuple[Any, Served]:
     limits = {name: {"Max": 10**7, "Remaining": 10**7} for name in _LIMITS}
     sandbox.faults.add("GET */limits", status=200, body=limits)
 
-    def answer(_command: object) -> dict[str, Any]:
+    def answer(_command: Json) -> Json:
         written = {f"{name} {kind}": n for (name, kind), n in org.statistics.rows.items()}
+        calls = org.statistics.total_calls
         org.statistics.reset()
         app = org.client_credentials
         return {
             "written": written,
+            "calls": calls,
             "credentials": {"clientId": app.client_id, "clientSecret": app.client_secret},
         }
 
     return answer, sandbox.serve()
+
+
+def kubernetes(_customers: int) -> tuple[Answer, Served]:
+    """A Kubernetes API with the CRDs; it also answers the kubeconfig."""
+    sandbox = KubernetesSandbox(crds=sorted(_CRDS.glob("*.yaml")))
+    served = sandbox.serve()
+
+    def answer(_command: Json) -> Json:
+        calls = [
+            call
+            for call in sandbox.requests.calls()
+            if call.user_agent != USER_AGENT and call.name != PROBED
+        ]
+        sandbox.requests.clear()
+        return {"calls": len(calls), "kubeconfig": sandbox.kubeconfig(served.url)}
+
+    return answer, served
 
 
 def _say(document: object) -> None:
