@@ -140,6 +140,7 @@ class Plan:
     def compare(self, mappings: Sequence[ObjectMapping], *, heal_edits: bool, prune: bool) -> None:
         """Fill the plan's changes; calling it again starts anew."""
         self._db.execute("DELETE FROM change")
+        self._unwant_other_windows()
         for mapping in mappings:
             if prune and mapping.prunable:
                 self._plan_deletes(mapping)
@@ -147,6 +148,20 @@ class Plan:
             self._plan_updates(mapping, heal_edits=heal_edits)
             if mapping.placed or mapping is CUSTOMER:
                 self._plan_moves(mapping)
+
+    def _unwant_other_windows(self) -> None:
+        """Usage of another window size goes, where there is some of the size that is wanted now.
+
+        Both together would count it twice. Archived customers too, whose rows are history
+        otherwise. A key ends in its window, and its length tells which size that is.
+        """
+        self._db.execute(
+            """INSERT OR IGNORE INTO unwanted
+            SELECT a.object, a.key FROM actual a WHERE a.object = 'Usage' AND a.in_scope
+            AND length(a.key) <> (
+                SELECT length(d.key) FROM desired d WHERE d.object = 'Usage'
+                AND d.key > a.customer || ':' AND d.key < a.customer || ';' LIMIT 1)"""
+        )
 
     def _plan_deletes(self, mapping: ObjectMapping) -> None:
         # An invoice that is finalized is history, whatever a list says; a vanished draft never
@@ -158,8 +173,7 @@ class Plan:
             AND NOT EXISTS (
                 SELECT 1 FROM desired d WHERE d.object = a.object AND d.key = a.key)
             AND (
-                (:object = 'Invoice' AND EXISTS (
-                    SELECT 1 FROM unwanted u WHERE u.object = a.object AND u.key = a.key))
+                EXISTS (SELECT 1 FROM unwanted u WHERE u.object = a.object AND u.key = a.key)
                 OR ((:object <> 'Invoice' OR a.draft) AND EXISTS (
                     SELECT 1 FROM covered c WHERE c.object = a.object AND c.owner = a.owner))
                 OR EXISTS (

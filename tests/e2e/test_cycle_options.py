@@ -44,6 +44,25 @@ async def test_hourly_windows(fresh: Stage) -> None:
     assert fresh.written == changes(before, after)
 
 
+async def test_another_window_size_replaces_the_rows_of_the_former(fresh: Stage) -> None:
+    """Those of archived customers too, who would have their usage twice."""
+    fresh.lookback = 3
+    gone = fresh.customer(3)
+    fresh.tenant.archive_customer(gone)
+    await fresh.cycle()
+    assert any(row["Metronome_Customer_ID__c"] == gone for row in fresh.org.rows(USAGE))
+
+    fresh.spec = {"windowSize": "Hour", "prune": {"maxDeletePercent": 100}}
+    await fresh.cycle(full=True)
+    assert differences(fresh.expected(window_size="Hour"), fresh.org) == []
+
+    fresh.spec = {"prune": {"maxDeletePercent": 100}}
+    await fresh.cycle(full=True)
+    assert differences(fresh.expected(), fresh.org) == []
+    await fresh.cycle()
+    assert fresh.written == Counter()
+
+
 async def test_a_chosen_few_objects(fresh: Stage) -> None:
     fresh.spec = {"objects": ["Customer", "Invoice", "InvoiceLineItem"]}
 
