@@ -30,11 +30,14 @@ class Statistics:
     """What really happened: committed rows by (sObject, operation), calls by (family, status).
 
     Operations: insert, update, delete, cascade (rows deleted, or lookups cleared, because of
-    another row).
+    another row). `bulk_rows` is the part of `rows` that bulk jobs wrote; `jobs` counts bulk jobs
+    by operation as they are closed, queries as they are created.
     """
 
     rows: Counter[tuple[str, str]] = field(default_factory=Counter)
     calls: Counter[tuple[str, int]] = field(default_factory=Counter)
+    bulk_rows: Counter[tuple[str, str]] = field(default_factory=Counter)
+    jobs: Counter[str] = field(default_factory=Counter)
 
     @property
     def total_rows(self) -> int:
@@ -48,8 +51,8 @@ class Statistics:
 
     def reset(self) -> None:
         """Begin again at zero."""
-        self.rows.clear()
-        self.calls.clear()
+        for each in (self.rows, self.calls, self.bulk_rows, self.jobs):
+            each.clear()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from metronome_salesforce.sandbox.salesforce.access import Access, User
+from metronome_salesforce.sandbox.salesforce.bulk_jobs import IngestJobs
+from metronome_salesforce.sandbox.salesforce.bulk_query_jobs import QueryJobs
 from metronome_salesforce.sandbox.salesforce.core import OrgState, Predicate, Statistics
 from metronome_salesforce.sandbox.salesforce.deleting import delete_rows, merge_rows, undelete_row
 from metronome_salesforce.sandbox.salesforce.deploy_results import DeployResult
@@ -39,6 +41,8 @@ class SalesforceOrg:
         self.lock = self.state.lock
         self.sessions = Sessions(self.state)
         self.queries = Queries(self.state)
+        self.ingest = IngestJobs(self.state)
+        self.bulk_queries = QueryJobs(self.state, self.queries)
         self.deploys: dict[str, DeployResult] = {}
         self.api_limit = 100_000
         self.api_used = 0

@@ -1,12 +1,11 @@
 """Resources of the org as a whole: versions, limits, queries, deploys, tooling."""
 
 import json
-from email.parser import BytesParser
-from email.policy import HTTP
 from typing import Any
 
 from metronome_salesforce.sandbox.salesforce.calls import Call, Reply
 from metronome_salesforce.sandbox.salesforce.exceptions import SalesforceError, not_found
+from metronome_salesforce.sandbox.salesforce.multipart import read_parts
 from metronome_salesforce.sandbox.salesforce.querying import column_metadata
 
 OLDEST_VERSION, NEWEST_VERSION = 31, 68
@@ -56,9 +55,13 @@ def limits(call: Call) -> Reply:
         200,
         {
             "DailyApiRequests": quota(org.api_limit, max(org.api_limit - org.api_used, 0)),
-            "DailyBulkApiBatches": quota(15_000, 15_000),
-            "DailyBulkV2QueryJobs": quota(10_000, 10_000),
-            "DailyBulkV2QueryFileStorageMB": quota(976_562, 976_562),
+            "DailyBulkApiBatches": quota(org.ingest.batches.limit, org.ingest.batches.left),
+            "DailyBulkV2QueryJobs": quota(
+                org.bulk_queries.quota.limit, org.bulk_queries.quota.left
+            ),
+            "DailyBulkV2QueryFileStorageMB": quota(
+                org.bulk_queries.storage.limit // 1024, org.bulk_queries.storage.left // 1024
+            ),
             "DataStorageMB": quota(1024, storage),
             "FileStorageMB": quota(1024, 1024),
             "HourlyPublishedPlatformEvents": quota(50_000, 50_000),
@@ -124,7 +127,7 @@ def require_metadata_access(call: Call) -> None:
 def start_deploy(call: Call) -> Reply:
     """`POST metadata/deployRequest`: multipart with options (`json`) and the zip (`file`)."""
     require_metadata_access(call)
-    parts = _multipart(call)
+    parts = read_parts(call)
     text = parts.get("json") or parts.get("entity_content")
     content = parts.get("file")
     if text is None or content is None:
@@ -147,19 +150,6 @@ def start_deploy(call: Call) -> Reply:
         "deployResult": result.body(details=False),
     }
     return Reply(201, body)
-
-
-def _multipart(call: Call) -> dict[str, bytes]:
-    header = f"Content-Type: {call.headers.get('content-type', '')}\r\n\r\n".encode()
-    message = BytesParser(policy=HTTP).parsebytes(header + call.body)
-    parts: dict[str, bytes] = {}
-    if message.is_multipart():
-        for part in message.iter_parts():
-            name = part.get_param("name", header="content-disposition")
-            content = part.get_payload(decode=True)
-            if isinstance(name, str) and isinstance(content, bytes):
-                parts[name] = content
-    return parts
 
 
 def deploy_status(call: Call, record: str) -> Reply:

@@ -63,7 +63,7 @@ class Queries:
                 total = min(total, compiled.limit)
             return {"totalSize": total, "done": True, "records": []}
         if compiled.aggregate:
-            rows = self._all_rows(compiled)
+            rows = self.all_rows(compiled)
             if compiled.tail and len(rows) > _MOST_GROUPS:
                 raise SalesforceError(
                     "EXCEEDED_ID_LIMIT",
@@ -77,7 +77,7 @@ class Queries:
     def _first_page(
         self, compiled: Compiled, user: User, version: str, batch: int
     ) -> dict[str, Any]:
-        rows = self._all_rows(compiled, at_most=batch + 1)
+        rows = self.all_rows(compiled, at_most=batch + 1)
         if len(rows) <= batch:
             records = self.records(compiled, rows, version)
             return {"totalSize": len(records), "done": True, "records": records}
@@ -131,7 +131,8 @@ class Queries:
         found = {row[-1]: row[:-1] for row in self._state.storage.all(sql)}
         return [found[number] for number in numbers if number in found]
 
-    def _all_rows(self, compiled: Compiled, at_most: int | None = None) -> list[tuple[Any, ...]]:
+    def all_rows(self, compiled: Compiled, at_most: int | None = None) -> list[tuple[Any, ...]]:
+        """The fetched rows of a compiled query, in its order."""
         sql = f"SELECT {', '.join(compiled.columns)} FROM {compiled.from_sql}{compiled.tail}"
         sql, parameters = _limited(compiled, sql, at_most)
         return self._state.storage.all(sql, parameters)

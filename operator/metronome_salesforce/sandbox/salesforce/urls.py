@@ -1,6 +1,8 @@
 """Which resource answers which path below `/services/data/vX`."""
 
 from metronome_salesforce.sandbox.salesforce import (
+    bulk_ingest,
+    bulk_query,
     collection_resources,
     composite,
     describing,
@@ -46,6 +48,8 @@ def dispatch(call: Call) -> Reply:
             return org_resources.limits(_only(call, "GET"))
         case "metadata":
             return _metadata(call, segments[1:])
+        case "jobs":
+            return _jobs(call, segments[1:])
         case "tooling":
             return org_resources.tooling(call)
     raise not_found()
@@ -124,3 +128,25 @@ def _metadata(call: Call, rest: list[str]) -> Reply:
     if len(rest) == 1:
         return org_resources.start_deploy(_only(call, "POST"))
     return org_resources.deploy_status(_only(call, "GET", "PATCH"), rest[1])
+
+
+def _jobs(call: Call, rest: list[str]) -> Reply:
+    since = {"ingest": 41, "query": 47}.get(rest[0] if rest else "")
+    if since is None or float(call.version) < since:
+        raise not_found()
+    match rest:
+        case ["ingest"]:
+            return bulk_ingest.jobs(_only(call, "GET", "POST"))
+        case ["ingest", record]:
+            return bulk_ingest.job(_only(call, "GET", "PATCH", "DELETE"), record)
+        case ["ingest", record, "batches"]:
+            return bulk_ingest.batches(_only(call, "PUT"), record)
+        case ["ingest", record, which]:
+            return bulk_ingest.results(_only(call, "GET"), record, which)
+        case ["query"]:
+            return bulk_query.jobs(_only(call, "GET", "POST"))
+        case ["query", record]:
+            return bulk_query.job(_only(call, "GET", "PATCH", "DELETE"), record)
+        case ["query", record, "results"]:
+            return bulk_query.results(_only(call, "GET"), record)
+    raise not_found()
