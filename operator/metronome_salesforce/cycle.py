@@ -8,7 +8,15 @@ healed by the next cycle.
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -18,10 +26,22 @@ from typing import TypeVar
 from metronome_salesforce.canon import DateTime, canon
 from metronome_salesforce.errors import ProductError, RetriableError, UnsafePlanError
 from metronome_salesforce.guards import Changes, Limits, ensure_budget, ensure_safe
-from metronome_salesforce.linking import Decision, Refusal, account_id, decide
+from metronome_salesforce.linking import (
+    Accounts,
+    CustomerFacts,
+    Decision,
+    Followed,
+    LinkRequest,
+    LinkSource,
+    Refusal,
+    account_id,
+    decide,
+    follow,
+    judge,
+)
 from metronome_salesforce.mapping import LAST_SYNCED, ObjectMapping, to_row
 from metronome_salesforce.objects import ACCOUNT_SUMMARY, CUSTOMER, OBJECTS
-from metronome_salesforce.planning import Plan
+from metronome_salesforce.planning import Place, Plan
 from metronome_salesforce.ports import (
     Batch,
     CustomerInfo,
@@ -55,6 +75,7 @@ class CycleSettings:
     max_delete_percent: int = 10
     heal_edits: bool = True
     api_budget_percent: int = 80
+    write_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +84,9 @@ class Run:
 
     `last_success` is the start of the newest run that reached every row (None: there was none); the
     look-back of a daily cycle begins there, or at `rejected_since`, the oldest days of which that
-    run's "invoices" and "usage" were refused.
+    run's "invoices" and "usage" were refused. `links` are the CustomerLinks that count; None when
+    they are not known, so that what they decided before stays. Of the customers in `retained` one
+    was deleted that leaves its Account behind.
     """
 
     id: str
@@ -74,14 +97,21 @@ class Run:
     details: bool = False
     last_success: datetime | None = None
     rejected_since: Mapping[str, date] = field(default_factory=dict)
+    links: Sequence[LinkRequest] | None = None
+    retained: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Observers:
-    """Who is told while a cycle runs: of progress (stage, done, total), and of the final plan."""
+    """Who is told while a cycle runs: of progress (stage, done, total), and of the final plan.
+
+    And who tells: `relinked` gives the customers that somebody else has moved since it was last
+    asked, with where they belong now.
+    """
 
     progress: Callable[[str, int, int | None], None]
     plan: Callable[[Plan], None] | None = None
+    relinked: Callable[[], Mapping[str, Place]] = dict
 
 
 class CycleStoppedError(Exception):
@@ -286,21 +316,98 @@ class _Cycle:
         }
         wanted |= {state.linked for state in states.values() if state.linked is not None}
         wanted |= {state.account for state in states.values() if state.account is not None}
+        links = self.run_.links or ()
+        wanted |= {
+            id_
+            for one in links
+            if one.account_id and not isinstance(id_ := account_id(one.account_id), Refusal)
+        }
         existing: set[str] = set()
         async for page in self._pages(self.target.accounts(sorted(wanted))):
             self.plan.add_actual(page)
             existing.update(row.key for row in page)
+        accounts = await self._accounts(wanted, existing, links)
+        requests = self._with_customers(links)
+        followed = follow(
+            requests,
+            accounts,
+            {info.id: CustomerFacts(info.name, info.archived) for info in self.customers.values()},
+            states,
+            {},
+        )
+        unknown = self.run_.links is None
         self.decisions = {
             id_: decide(
-                record=states.get(id_), metronome=info.account_id, exists=existing.__contains__
+                record=states.get(id_),
+                metronome=info.account_id,
+                resolve=accounts.resolve,
+                link=followed.accounts.get(id_),
+                held=unknown or id_ in followed.held,
+                retained=id_ in self.run_.retained,
+                write_back=self.settings.write_back,
             )
             for id_, info in self.customers.items()
         }
         self.decided = True
+        self._take_relinked()
+        self._judge_links(requests, followed, accounts)
         self.plan.place(
             (id_, decision.account, decision.source) for id_, decision in self.decisions.items()
         )
         self._report_refusals()
+
+    async def _accounts(
+        self, wanted: Collection[str], existing: Collection[str], links: Sequence[LinkRequest]
+    ) -> Accounts:
+        """What is known of the Accounts that are named: most were just read, some were merged."""
+        missing = sorted(set(wanted) - set(existing))
+        external_ids = sorted({one.external_id for one in links if one.external_id is not None})
+        found = Accounts()
+        if missing or external_ids:
+            found = await self._blocking(partial(self.target.find_accounts, missing, external_ids))
+            others = sorted(set(found.names) - set(existing))
+            if others:
+                async for page in self._pages(self.target.accounts(others, linked=False)):
+                    self.plan.add_actual(page)
+        return replace(found, names={**dict.fromkeys(existing), **found.names})
+
+    def _with_customers(self, links: Sequence[LinkRequest]) -> list[LinkRequest]:
+        """The links with their customers' ids; an alias may go on once its holder is archived."""
+        holders: dict[str, str] = {}
+        for info in sorted(self.customers.values(), key=lambda one: not one.archived):
+            holders.update(dict.fromkeys(info.ingest_aliases, info.id))
+        return [
+            one
+            if one.ingest_alias is None
+            else replace(one, customer_id=holders.get(one.ingest_alias))
+            for one in links
+        ]
+
+    def _judge_links(
+        self, links: Sequence[LinkRequest], followed: Followed, accounts: Accounts
+    ) -> None:
+        for one in links:
+            info = self.customers.get(one.customer_id or "")
+            verdict = judge(
+                one,
+                followed,
+                accounts,
+                decision=None if info is None else self.decisions[info.id],
+                customer_name=None if info is None else info.name,
+            )
+            if verdict is not None:
+                self.report.links[one.name] = verdict
+
+    def _take_relinked(self) -> None:
+        """Follow whoever moves customers while this cycle runs; their newer word counts."""
+        places = self.observers.relinked()
+        known = {id_: place for id_, place in places.items() if id_ in self.decisions}
+        if not known:
+            return
+        self.plan.relinked(known)
+        self.plan.place((id_, *place) for id_, place in known.items())
+        for id_, (account, source) in known.items():
+            self.decisions[id_] = Decision(account, None if source is None else LinkSource(source))
 
     async def _observe_relinked(self) -> None:
         """Find all rows, of every age, of customers that belong elsewhere than before."""
@@ -380,13 +487,16 @@ class _Cycle:
                 self.observers.progress(f"write {mapping.name}", done, total)
 
         for mapping in self.mappings:
-            chunks = (self._stamped(mapping, c) for c in self.plan.upserts(mapping, size))
+            upserts = self._following(self.plan.upserts(mapping, size))
+            chunks = (self._stamped(mapping, chunk) for chunk in upserts)
             await send(mapping, chunks, self.target.write)
         for mapping in reversed(self.mappings):
             await send(mapping, self.plan.deletes(mapping, size), self.target.delete)
         # Last, because it says that all rows have moved: a crash before leaves the link pending.
-        for links in self.plan.applied_links(size):
-            self._record_failures(await self._blocking(partial(self.target.write, CUSTOMER, links)))
+        for links in self._following(self.plan.links(size)):
+            stamped = self._stamped(CUSTOMER, links)
+            results = await self._blocking(partial(self.target.write, CUSTOMER, stamped))
+            self.plan.record_links(results)
         for contested in self.plan.contested_account_ids(size):
             self._record_failures(
                 await self._blocking(partial(self.target.write, ACCOUNT_SUMMARY, contested))
@@ -395,6 +505,15 @@ class _Cycle:
             self._stamped(ACCOUNT_SUMMARY, c) for c in self.plan.upserts(ACCOUNT_SUMMARY, size)
         )
         await send(ACCOUNT_SUMMARY, summaries, self.target.write)
+
+    def _following(self, chunks: Iterator[list[Write]]) -> Iterator[list[Write]]:
+        """The chunks, each made when it is sent, with the newest word of where customers belong."""
+        while True:
+            self._take_relinked()
+            chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
 
     def _stamped(self, mapping: ObjectMapping, writes: Iterable[Write]) -> list[Write]:
         """The writes with the time of the last sync, where the object shows it."""

@@ -21,7 +21,7 @@ from metronome_salesforce.objects import (
 )
 from metronome_salesforce.salesforce.credentials import ClientSecret
 from metronome_salesforce.salesforce.failures import RetryPolicy
-from metronome_salesforce.salesforce.reading import id_18, in_chunks, literal, select_for
+from metronome_salesforce.salesforce.reading import account_ids, in_chunks, literal, select_for
 from metronome_salesforce.salesforce.session import Session
 from metronome_salesforce.salesforce.target import SalesforceTarget
 from metronome_salesforce.scope import Scope
@@ -254,7 +254,7 @@ def test_the_usage_scope_is_a_day() -> None:
     ],
 )
 def test_ids_are_checked_and_brought_to_18_characters(text: str, expected: str | None) -> None:
-    assert id_18(text) == expected
+    assert account_ids([text]) == ([] if expected is None else [expected])
 
 
 @given(st.lists(st.text(max_size=60), max_size=400), st.integers(min_value=500, max_value=9000))
