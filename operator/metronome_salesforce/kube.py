@@ -22,7 +22,7 @@ import kubernetes.config
 import urllib3
 from kubernetes.client.exceptions import ApiException
 
-from metronome_salesforce.spec import API_VERSION, SYNC_PLURAL
+from metronome_salesforce.spec import API_VERSION, LINK_PLURAL, SYNC_PLURAL
 
 Json = dict[str, Any]
 
@@ -129,11 +129,18 @@ class Kube:
 
     async def list_syncs(self, namespaces: Sequence[str] = ()) -> list[Json]:
         """All MetronomeSyncs of the namespaces, or of the cluster when none are given."""
+        return await self._list(SYNC_PLURAL, namespaces)
+
+    async def list_links(self, namespaces: Sequence[str] = ()) -> list[Json]:
+        """All CustomerLinks of the namespaces, or of the cluster when none are given."""
+        return await self._list(LINK_PLURAL, namespaces)
+
+    async def _list(self, plural: str, namespaces: Sequence[str]) -> list[Json]:
         found: list[Json] = []
         for namespace in namespaces or (None,):
             query = {"limit": str(_PAGE)}
             while True:
-                page = await self._call("GET", _path(SYNC_PLURAL, namespace), query=query)
+                page = await self._call("GET", _path(plural, namespace), query=query)
                 found.extend(page["items"])
                 if not (more := page["metadata"].get("continue")):
                     break
