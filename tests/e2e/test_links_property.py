@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -231,5 +231,7 @@ class TestLives(Lives.TestCase):  # type: ignore[misc, name-defined]
         max_examples=12,
         stateful_step_count=14,
         deadline=None,
+        # A failure is told as it was found: making it smaller would run for an hour.
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
