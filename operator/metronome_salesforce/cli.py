@@ -1,7 +1,7 @@
 """The command line.
 
 Exit codes: 0 done (Succeeded, Planned), 1 Failed or Refused, 2 wrong usage or an invalid manifest,
-3 PartiallyFailed: some rows were rejected.
+3 PartiallyFailed: some rows were rejected, or a CustomerLink cannot be followed.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from uuid import uuid4
 from metronome_salesforce.cycle import CycleStoppedError, Observers, Run, fail, new_report
 from metronome_salesforce.errors import ConfigError
 from metronome_salesforce.execution.running import run_sync
+from metronome_salesforce.filelinks import all_followed, left_aside, links_of, links_text
 from metronome_salesforce.inputs import resolve
 from metronome_salesforce.logs import Style, configure
 from metronome_salesforce.manifests import Bundle, InvalidManifest, load
@@ -141,7 +142,8 @@ def _add_manifest_options(parser: argparse.ArgumentParser) -> None:
         "--filename",
         action="append",
         required=True,
-        help="file or folder with MetronomeSync, Secret and ConfigMap documents; - for stdin",
+        help="file or folder with MetronomeSync, CustomerLink, Secret and ConfigMap documents; "
+        "- for stdin",
     )
     parser.add_argument("--sync", help="name of the MetronomeSync, if the files hold several")
     parser.add_argument("--output", choices=("text", "json"), default="text", help="default: text")
@@ -171,8 +173,8 @@ def _sync(options: argparse.Namespace) -> int:
     if options.output == "json":
         print(json.dumps(report.to_json(), indent=2))
     else:
-        print(report_text(report))
-    return _CODES[report.outcome]
+        print("\n".join([report_text(report), *links_text(report)]))
+    return _code(report)
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -200,16 +202,21 @@ def _plan(options: argparse.Namespace) -> int:
         end = "], " if options.details else ""
         print(f'{end}"report": {json.dumps(report.to_json(), indent=2)}}}')
     else:
-        print(report_text(report))
-    return _CODES[report.outcome]
+        print("\n".join([report_text(report), *links_text(report)]))
+    return _code(report)
+
+
+def _code(report: CycleReport) -> int:
+    code = _CODES[report.outcome]
+    return PARTIALLY_FAILED if code == SUCCEEDED and not all_followed(report) else code
 
 
 def _chosen(options: argparse.Namespace) -> tuple[MetronomeSync, Bundle]:
     bundle = load(options.filename)
     for note in bundle.notes:
         _complain(note)
-    if bundle.links:
-        _complain("CustomerLinks in the files have no effect yet; they are only checked")
+    for note in left_aside(bundle):
+        _complain(note)
     names = [sync.metadata.name for sync in bundle.syncs]
     wanted = [sync for sync in bundle.syncs if options.sync in (None, sync.metadata.name)]
     if not wanted:
@@ -244,6 +251,7 @@ def _run(
         dry_run=dry_run,
         details=details,
         last_success=options.last_success,
+        links=links_of(sync, bundle),
     )
     show = sys.stderr.isatty()
     observers = Observers(_show_progress if show else lambda *_: None, show_plan)
