@@ -1,7 +1,7 @@
 """The command line.
 
 Exit codes: 0 done (Succeeded, Planned), 1 Failed or Refused, 2 wrong usage or an invalid manifest,
-3 PartiallyFailed: some rows were rejected.
+3 PartiallyFailed: some rows were rejected, 130 stopped with ctrl-C, 141 nobody reads the output.
 """
 
 import argparse
@@ -21,12 +21,19 @@ from uuid import uuid4
 from metronome_salesforce.cycle import CycleStoppedError, Observers, Run, fail, new_report
 from metronome_salesforce.errors import ConfigError
 from metronome_salesforce.execution.running import run_sync
-from metronome_salesforce.inputs import resolve
+from metronome_salesforce.inputs import SyncInputs, resolve
 from metronome_salesforce.logs import Style, configure
 from metronome_salesforce.manifests import Bundle, InvalidManifest, load
 from metronome_salesforce.objects import ACCOUNT_SUMMARY, OBJECTS
 from metronome_salesforce.planning import Plan
-from metronome_salesforce.printing import changes_json, changes_text, report_text
+from metronome_salesforce.printing import (
+    OutputError,
+    changes_json,
+    changes_text,
+    flush_output,
+    put,
+    report_text,
+)
 from metronome_salesforce.report import CycleReport, Outcome, Trigger
 from metronome_salesforce.spec import MetronomeSync
 
@@ -38,11 +45,31 @@ _CODES = {
     Outcome.REFUSED: FAILED,
     Outcome.PARTIALLY_FAILED: PARTIALLY_FAILED,
 }
-_INTERRUPTED = 130
+_INTERRUPTED = 128 + signal.SIGINT
+_NOBODY_READS = 128 + signal.SIGPIPE
+_STOP_SECONDS = 10.0
+"""How long a call that is under way may take to end after ctrl-C."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; the exit code."""
+    try:
+        try:
+            return _run_command(arguments)
+        finally:
+            flush_output()
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except OutputError as error:
+        # Else Python writes what is left when it ends, and complains.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.is_closed:
+            return _NOBODY_READS
+        _complain(str(error))
+        return FAILED
+
+
+def _run_command(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     style: Style = options.log_format or ("text" if sys.stderr.isatty() else "json")
     configure(style, options.log_level)
@@ -169,9 +196,9 @@ def _sync(options: argparse.Namespace) -> int:
     dry_run = options.dry_run or sync.spec.dry_run
     report = _run(sync, bundle, options, dry_run=dry_run, full=options.full)
     if options.output == "json":
-        print(json.dumps(report.to_json(), indent=2))
+        put(json.dumps(report.to_json(), indent=2))
     else:
-        print(report_text(report))
+        put(report_text(report))
     return _CODES[report.outcome]
 
 
@@ -184,10 +211,10 @@ def _plan(options: argparse.Namespace) -> int:
         changes = plan.details([*OBJECTS, ACCOUNT_SUMMARY])
         lines = changes_json(changes) if as_json else changes_text(changes)
         for line in lines:
-            print(line)
+            put(line)
 
     if as_json:
-        print('{"changes": [' if options.details else "{")
+        put('{"changes": [' if options.details else "{")
     report = _run(
         sync,
         bundle,
@@ -198,9 +225,9 @@ def _plan(options: argparse.Namespace) -> int:
     )
     if as_json:
         end = "], " if options.details else ""
-        print(f'{end}"report": {json.dumps(report.to_json(), indent=2)}}}')
+        put(f'{end}"report": {json.dumps(report.to_json(), indent=2)}}}')
     else:
-        print(report_text(report))
+        put(report_text(report))
     return _CODES[report.outcome]
 
 
@@ -253,24 +280,41 @@ def _run(
         report = new_report(run)
         fail(report, error)
         return report
-    stop = threading.Event()
-    # The first ctrl-C ends the run between two calls; the second one ends the process.
-    signal.signal(signal.SIGINT, lambda *_: _interrupt(stop))
     try:
-        report = asyncio.run(run_sync(inputs, run, observers, environment=os.environ, stop=stop))
-    except CycleStoppedError:
+        report = asyncio.run(_until_stopped(inputs, run, observers))
+    except (CycleStoppedError, asyncio.CancelledError):
         _complain("stopped; what was written so far stands, and the next run goes on from here")
         sys.exit(_INTERRUPTED)
     finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         if show:
             print(end="\r\x1b[K", file=sys.stderr)
     return report
 
 
-def _interrupt(stop: threading.Event) -> None:
-    _complain("\nstopping after the call that is under way; ctrl-C again stops at once")
-    stop.set()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+async def _until_stopped(inputs: SyncInputs, run: Run, observers: Observers) -> CycleReport:
+    """Run the cycle; the first ctrl-C ends it after the call under way, the second at once."""
+    stop = threading.Event()
+    cycle = asyncio.ensure_future(
+        run_sync(inputs, run, observers, environment=os.environ, stop=stop)
+    )
+    loop = asyncio.get_running_loop()
+
+    def interrupt(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        _complain("\nstopping after the call that is under way; ctrl-C again stops at once")
+        # Both: the event ends a row of blocking calls, the cancellation a wait for Metronome.
+        stop.set()
+        with suppress(RuntimeError):  # the run is over
+            loop.call_soon_threadsafe(cycle.cancel)
+        # Salesforce is called in threads, which cannot be cancelled and may wait for minutes.
+        last = threading.Timer(_STOP_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
+        last.daemon = True
+        last.start()
+
+    # Not the loop's own handler, which would not be heard while the plan is computed or printed.
+    signal.signal(signal.SIGINT, interrupt)
+    return await cycle
 
 
 def _show_progress(stage: str, done: int, total: int | None) -> None:
@@ -311,7 +355,7 @@ def _package_zip(options: argparse.Namespace) -> int:
         options.file.write_bytes(package_zip(options.api_version))
     except OSError as error:
         raise _UsageError(f"cannot write {options.file}: {error.strerror}") from None
-    print(
+    put(
         f"{options.file} is written. Deploy it with: sf project deploy start "
         f"--metadata-dir {options.file} --single-package, then assign the permission set "
         "Metronome_Integration to the integration user and Metronome_User to the people."

@@ -171,6 +171,24 @@ class _Cycle:
             heal_edits=self.settings.heal_edits,
             prune=self.settings.prune,
         )
+        try:
+            self._guard(state)
+        except ProductError:
+            # To be looked at all the more. What would go was not asked for once more: the guard
+            # did not count on that either.
+            self._show_plan()
+            raise
+        await self._confirm_deletes(scope)
+        if self.run_.dry_run:
+            self._show_plan()
+            self.report.outcome, self.report.reason = Outcome.PLANNED, "Planned"
+            self.report.message = "Dry run: this is what would change; nothing was written."
+            return
+        self.applied = True
+        await self._apply()
+        self._conclude()
+
+    def _guard(self, state: OrgState) -> None:
         ensure_safe(
             Changes(
                 counts=self.plan.counts(),
@@ -182,16 +200,10 @@ class _Cycle:
             state=replace(state, quota=self.target.quota),
             chunk_size=self.target.chunk_size,
         )
-        await self._confirm_deletes(scope)
-        if self.run_.dry_run:
-            if self.observers.plan is not None:
-                self.observers.plan(self.plan)
-            self.report.outcome, self.report.reason = Outcome.PLANNED, "Planned"
-            self.report.message = "Dry run: this is what would change; nothing was written."
-            return
-        self.applied = True
-        await self._apply()
-        self._conclude()
+
+    def _show_plan(self) -> None:
+        if self.run_.dry_run and self.observers.plan is not None:
+            self.observers.plan(self.plan)
 
     # -- 1 preflight ---------------------------------------------------------------------------
 
