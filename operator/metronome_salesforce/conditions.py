@@ -117,8 +117,12 @@ def finished(
     tokens: Tokens,
     *,
     history_limit: int,
+    reach: str,
 ) -> Json:
-    """A cycle has ended. Tokens are echoed only now, so that a script can wait for the end."""
+    """A cycle has ended. Tokens are echoed only now, so that a script can wait for the end.
+
+    `reach` is the digest of what the spec made the cycle look at (see `schedule`).
+    """
     run = _run(report, moment.generation, moment.at)
     patch: Json = {
         **_conditions(status, moment, _verdict(report)),
@@ -134,6 +138,7 @@ def finished(
     if report.outcome in (Outcome.SUCCEEDED, Outcome.PARTIALLY_FAILED):
         # By the start: what came into Metronome during the run is left to the next one.
         patch["lastReachTime"] = report.started_at
+        patch["lastReachDigest"] = reach
         since = report.rejected_since
         patch["rejectedSince"] = _replacing(status.get("rejectedSince"), since) if since else None
         if report.full:

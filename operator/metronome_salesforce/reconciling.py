@@ -250,6 +250,12 @@ class SyncWorker:
         self, sync: MetronomeSync, run: schedule.Run, keeper: asyncio.Task[None]
     ) -> CycleReport:
         """Run the cycle, or report why it could not be run."""
+        # What was reached with another org or for other objects is not what this run builds on.
+        reached = (
+            self._status
+            if self._status.get("lastReachDigest") == schedule.reach_digest(sync.spec)
+            else {}
+        )
         request: Json = {
             "sync": _as_requested(self._body),
             "runId": self._run_id,
@@ -258,8 +264,8 @@ class SyncWorker:
             "dryRun": sync.spec.dry_run,
             # Not the last success: one row that is always rejected would widen every look-back,
             # which goes no further than to the oldest rejected row.
-            "lastSuccess": self._status.get("lastReachTime"),
-            "rejectedSince": self._status.get("rejectedSince"),
+            "lastSuccess": reached.get("lastReachTime"),
+            "rejectedSince": reached.get("rejectedSince"),
             "details": False,
         }
         started = datetime.now(UTC)
@@ -331,6 +337,7 @@ class SyncWorker:
             report,
             Tokens(run.request, run.full_resync),
             history_limit=sync.spec.history_limit,
+            reach=schedule.reach_digest(sync.spec),
         )
         after = conditions.merged(before, finished)
         match self._decide(sync, after):
