@@ -17,7 +17,7 @@ _MOST = 25
 _MOST_HEAVY = 5
 _MOST_TREE = 200
 _REFERENCE = re.compile(r"@\{(\w+)((?:\.\w+|\[\d+\])*)\}")
-_HALTED = "The transaction was rolled back since another operation in the same transaction failed."
+HALTED = "The transaction was rolled back since another operation in the same transaction failed."
 
 Dispatch = Callable[[Call], Reply]
 
@@ -79,7 +79,7 @@ def run_together(
     call.org.state.access_cache.clear()
     counted.clear()
     counted.update(before)
-    halted = [{"errorCode": "PROCESSING_HALTED", "message": _HALTED}]
+    halted = [{"errorCode": "PROCESSINGHALTED", "message": HALTED}]
     return [
         each
         if each is failed[0]
@@ -164,7 +164,7 @@ def _lookup(match: re.Match[str], results: dict[str, Any]) -> Any:
     reply = results.get(name)
     if reply is None or reply.status >= 300:
         raise SalesforceError(
-            "PROCESSING_HALTED", f"Invalid reference specified. No value for {name}{path} found"
+            "PROCESSINGHALTED", f"Invalid reference specified. No value for {name}{path} found"
         )
     found = reply.body
     for part in re.findall(r"\.(\w+)|\[(\d+)\]", path):
@@ -172,7 +172,7 @@ def _lookup(match: re.Match[str], results: dict[str, Any]) -> Any:
             found = found[part[0]] if part[0] else found[int(part[1])]
         except (KeyError, IndexError, TypeError) as error:
             raise SalesforceError(
-                "PROCESSING_HALTED",
+                "PROCESSINGHALTED",
                 f"Invalid reference specified. No value for {name}{path} found",
             ) from error
     return found
