@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from metronome_salesforce.objects import OBJECTS
+from metronome_salesforce.planning import FieldChange
 from metronome_salesforce.report import Outcome
 from metronome_salesforce.sandbox.salesforce import INTEGRATION
 from tests.expectation import (
@@ -67,13 +69,21 @@ async def test_a_daily_cycle_heals_what_somebody_else_edited_within_its_reach(
 
 
 async def test_edits_stay_where_that_was_wished(stage: Stage) -> None:
+    """By daily cycles, by full resyncs, and in what a plan shows."""
     stage.spec = {"healEdits": False}
-    draft = stage.drafts()[0]
-    stage.org.update(INVOICE, draft["Id"], EDITS[INVOICE], username=stage.clerk())
+    for sobject, values in EDITS.items():
+        row = stage.org.rows(sobject)[1]
+        stage.org.update(sobject, row["Id"], values, username=stage.clerk())
 
     await stage.cycle()
-
     assert stage.written == Counter()
+    await stage.cycle(full=True)
+    assert stage.written == Counter()
+
+    shown: list[FieldChange] = []
+    stage.plan = lambda plan: shown.extend(plan.details(OBJECTS))
+    await stage.cycle(full=True, dry_run=True)
+    assert shown == []
 
 
 @pytest.mark.parametrize(
