@@ -136,6 +136,15 @@ def test_everything_of_a_deleted_sync_goes_and_nothing_else(metrics: Metrics) ->
     assert 'name="other"' in text
 
 
+def test_no_metric_tells_when_its_counting_began(metrics: Metrics) -> None:
+    """`rows_created` and the like would be read as a number of rows; they are times."""
+    metrics.ran(ACME, report(rows={"Plan": Counts(created=1)}))
+    families = text_string_to_metric_families(metrics.render().decode())
+    names = {sample.name for family in families for sample in family.samples}
+    assert [name for name in names if name.endswith("_created")] == []
+    assert "metronome_salesforce_rows_total" in names
+
+
 def test_the_version_is_shown(metrics: Metrics) -> None:
     assert list(scraped(metrics, "build_info").values()) == [1]
 
