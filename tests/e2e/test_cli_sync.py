@@ -175,7 +175,7 @@ def test_a_wrong_key_gives_code_1_and_a_sentence(one: Company, tmp_path: Path) -
 
     assert result.returncode == FAILED
     assert result.stdout.startswith(
-        "Failed (MetronomePermissionDenied): the Metronome API key may not read "
+        "Failed (MetronomePermissionDenied): GET /v1/customers was refused (403): the key is wrong"
     )
     assert no_secret_in(result)
 

@@ -255,7 +255,7 @@ async def test_an_edited_row_is_healed_or_left_as_asked() -> None:
 async def test_a_full_resync_that_heals_no_edits_writes_what_changed_in_metronome() -> None:
     target = MemoryTarget()
     await cycle(tenant(customer(), invoice("i1", "Finalized", **DRAFT)), target)
-    target.records["Invoice"]["i1"]["Total__c"] = 7
+    target.records["Invoice"]["i1"]["Total__c"] = Decimal(7)
     void = tenant(customer(), invoice("i1", "Void", **DRAFT))
 
     report = await cycle(void, target, heal_edits=False, full=True, last_success=NOW)
