@@ -47,6 +47,10 @@ DURATION = (
     "must be a duration above zero of days, hours, minutes and seconds in that order, such as 34d,"
     " 6h or 1h30m"
 )
+LOOKBACK = (
+    "must be a duration of at least 1d: days, hours, minutes and seconds in that order, such as"
+    " 34d or 36h"
+)
 ACCOUNT = (
     "account.id must be the id of an Account in 15 or 18 letters and digits that begin with 001"
 )
@@ -89,7 +93,15 @@ BAD_SYNCS: list[tuple[Json, str]] = [
     ),
     (
         {"usage": {"lookback": "34 days"}},
-        f'spec.usage.lookback: Invalid value: "34 days": usage.lookback {DURATION}',
+        f'spec.usage.lookback: Invalid value: "34 days": usage.lookback {LOOKBACK}',
+    ),
+    (
+        {"usage": {"lookback": "6h"}},
+        f'spec.usage.lookback: Invalid value: "6h": usage.lookback {LOOKBACK}',
+    ),
+    (
+        {"fullResyncEvery": "weekly"},
+        f'spec.fullResyncEvery: Invalid value: "weekly": fullResyncEvery {DURATION}',
     ),
     (
         {"prune": {"maxDeletePercent": 101}},
