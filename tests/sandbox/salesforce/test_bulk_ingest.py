@@ -7,10 +7,10 @@ import pytest
 
 from metronome_salesforce.sandbox.salesforce import (
     INTEGRATION,
+    Interruption,
     SalesforceOrg,
     SalesforceSandbox,
 )
-from metronome_salesforce.sandbox.salesforce.bulk_jobs import Interruption
 from metronome_salesforce.sandbox.serving import Served
 from tests.sandbox.salesforce import bulk
 from tests.sandbox.salesforce.conftest import Clock, Rest, log_in
@@ -166,6 +166,15 @@ def test_insert_update_delete_and_hard_delete(admin: Rest, org: SalesforceOrg) -
     bulk.load(admin, "T_Invoice__c", "hardDelete", f"Id\n{child}\n")
     for name in ("T_Invoice__c", "T_Line__c"):
         assert org.rows(name) == org.rows(name, deleted=True) == []
+
+
+def test_a_delete_holds_ids_and_nothing_else(rest: Rest) -> None:
+    for data, message in (
+        ("Id,Name\n,\n", "InvalidBatch : The 'delete' batch must contain only ids"),
+        ("Customer_ID__c\na\n", "InvalidBatch : Field name not found : Id"),
+    ):
+        done = bulk.load(rest, "T_Customer__c", "delete", data)
+        assert (done["state"], done["errorMessage"]) == ("Failed", message)
 
 
 def test_hard_delete_needs_its_permission(rest: Rest) -> None:

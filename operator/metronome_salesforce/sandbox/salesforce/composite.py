@@ -79,7 +79,7 @@ def run_together(
     call.org.state.access_cache.clear()
     counted.clear()
     counted.update(before)
-    halted = [{"errorCode": "PROCESSINGHALTED", "message": HALTED}]
+    halted = [{"errorCode": "PROCESSING_HALTED", "message": HALTED}]
     return [
         each
         if each is failed[0]
@@ -164,7 +164,7 @@ def _lookup(match: re.Match[str], results: dict[str, Any]) -> Any:
     reply = results.get(name)
     if reply is None or reply.status >= 300:
         raise SalesforceError(
-            "PROCESSINGHALTED", f"Invalid reference specified. No value for {name}{path} found"
+            "PROCESSING_HALTED", f"Invalid reference specified. No value for {name}{path} found"
         )
     found = reply.body
     for part in re.findall(r"\.(\w+)|\[(\d+)\]", path):
@@ -172,7 +172,7 @@ def _lookup(match: re.Match[str], results: dict[str, Any]) -> Any:
             found = found[part[0]] if part[0] else found[int(part[1])]
         except (KeyError, IndexError, TypeError) as error:
             raise SalesforceError(
-                "PROCESSINGHALTED",
+                "PROCESSING_HALTED",
                 f"Invalid reference specified. No value for {name}{path} found",
             ) from error
     return found
