@@ -212,7 +212,7 @@ class SyncWorker:
                 self._lease = SyncLease(
                     self._runtime.kube, self._body, self._runtime.identity, self._runtime.timing
                 )
-            holder = await self._lease.try_acquire()
+            holder = await self._acquire(self._lease)
             if holder is None:
                 # From the first moment: what comes before the child asks the API server, too.
                 keeper = asyncio.create_task(self._lease.keep())
@@ -225,6 +225,26 @@ class SyncWorker:
                 return
         await self._show(conditions.waiting_for_lease(self._status, self._moment(), holder))
         await asyncio.sleep(self._runtime.timing.poll)
+
+    async def _acquire(self, lease: SyncLease) -> str | None:
+        """Try to get the Lease, and tell a person who must give the operator the right to it.
+
+        That is tried again as all calls are, but without a cycle nobody would look into the log.
+        """
+        try:
+            return await lease.try_acquire()
+        except KubeError as error:
+            if error.forbidden:
+                before, (space, _) = self._status, self.key
+                sentence = (
+                    f"The operator may not get, create and update leases in namespace {space}, and"
+                    " runs no cycle without its Lease; give its ServiceAccount these rights"
+                    f" (coordination.k8s.io). The API server said: {error}"
+                )
+                told = ConfigError("LeaseForbidden", sentence)
+                await self._show(conditions.stalled(before, self._moment(), told))
+                await self._tell(conditions.events(before, self._status))
+            raise
 
     async def _run_with_lease(
         self, run: schedule.Run, keeper: asyncio.Task[None], *, anyway: bool
@@ -295,6 +315,11 @@ class SyncWorker:
             logger.warning("the cycle is stopped: %s", error)
             sentence = f"The cycle was stopped: {error}. It is tried again."
             return failed_report(request, started, "LeaseLost", sentence)
+        except (asyncio.CancelledError, GoneError) as error:
+            gone = self.deleted or isinstance(error, GoneError)
+            why = "the MetronomeSync was deleted" if gone else "the operator ends"
+            logger.info("cycle stopped: %s", why)
+            raise
 
     async def _run_guarded(
         self, request: Json, deadline: timedelta, keeper: asyncio.Task[None]
@@ -358,10 +383,19 @@ class SyncWorker:
         except KubeError as error:
             logger.error("the report was refused: %s", error)  # noqa: TRY400 -- the text says all
             self._runtime.metrics.failed(self.key)
-            await self._show(conditions.essence(finished))
+            await self._show_essence(finished)
         self._run_id = None  # it is over: nothing after this can interrupt it
         self._runtime.metrics.show(self.key, self._status)
         await self._tell(conditions.events(before, self._status, report))
+
+    async def _show_essence(self, finished: Json) -> None:
+        """Write of a refused report what is needed to go on; its times, if it is not for them."""
+        before, moment = self._status, self._moment()
+        try:
+            await self._show(conditions.essence(before, moment, finished, times=True))
+        except KubeError as error:
+            logger.error("its times were refused, too: %s", error)  # noqa: TRY400 -- the text says all
+            await self._show(conditions.essence(before, moment, finished, times=False))
 
     # -- status and Events ---------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ class LastRun:
     """What matters of the newest run that is over.
 
     `generation` is that of the spec it followed (None: not known), `attempts` how many runs have
-    failed one after the other, this one included.
+    failed alike one after the other, this one included.
     """
 
     started_at: datetime

@@ -237,7 +237,11 @@ def test_a_change_of_the_spec_runs_a_cycle_with_it(bench: Bench) -> None:
     assert bench.status()["observedGeneration"] == 3
 
 
-def test_deletion_stops_the_cycle_and_frees_the_lease(bench: Bench) -> None:
+def test_deletion_stops_the_cycle_and_frees_the_lease(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its log has an end, too."""
+    caplog.set_level(logging.INFO)
     bench.behave("acme", hold=True)
     with bench.operating():
         bench.add_sync()
@@ -250,6 +254,20 @@ def test_deletion_stops_the_cycle_and_frees_the_lease(bench: Bench) -> None:
         eventually(lambda: "holderIdentity" not in bench.lease())
         assert bench.cluster.objects("metronomesyncs") == []
         eventually(lambda: 'name="acme"' not in bench.probe("/metrics")[1])
+    told = [line for line in caplog.messages if line.startswith("cycle ")]
+    assert told == ["cycle starts (Created)", "cycle stopped: the MetronomeSync was deleted"]
+
+
+def test_a_cycle_that_ends_with_the_operator_says_so_in_the_log(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    bench.behave("acme", hold=True)
+    with bench.operating():
+        bench.add_sync()
+        eventually(bench.runs)
+    told = [line for line in caplog.messages if line.startswith("cycle ")]
+    assert told == ["cycle starts (Created)", "cycle stopped: the operator ends"]
 
 
 def test_a_sync_that_is_created_again_starts_from_nothing(bench: Bench) -> None:

@@ -239,6 +239,25 @@ def test_tries_that_fail_alike_share_a_line_of_the_history() -> None:
     assert status["failedAttempts"] == 3
 
 
+def test_tries_are_counted_for_one_failure_with_one_spec() -> None:
+    """What is new, or was just edited, is tried again as soon as a first failure."""
+
+    def failed(status: dict[str, Any], reason: str, generation: int) -> dict[str, Any]:
+        return after(status, report(Outcome.FAILED, reason=reason), Moment(SIX, generation))
+
+    status = failed({}, "MetronomeTimeout", 1)
+    status = failed(status, "MetronomeTimeout", 1)
+    assert status["failedAttempts"] == 2
+    status = failed(status, "SalesforceTimeout", 1)
+    assert status["failedAttempts"] == 1
+    status = failed(status, "SalesforceTimeout", 1)
+    assert status["failedAttempts"] == 2
+    status = failed(status, "SalesforceTimeout", 2)
+    assert status["failedAttempts"] == 1
+    refused = after(failed(status, "SalesforceTimeout", 2), report(Outcome.REFUSED))
+    assert refused["failedAttempts"] == 0
+
+
 def test_tokens_are_echoed_with_the_end_of_the_run() -> None:
     patch = conditions.running({}, NOW, "run-1", Trigger.REQUESTED)
     assert not {"lastHandledRequest", "lastHandledFullResync"} & patch.keys()
