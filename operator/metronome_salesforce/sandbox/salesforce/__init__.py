@@ -3,7 +3,7 @@
 Modelled, after the vendor's REST, SOAP, Metadata and Bulk API 2.0 guides and what its CLI, jsforce
 and simple-salesforce send:
 
-* sessions (client credentials, JWT bearer, refresh, SOAP login below v65), permission sets and
+* sessions (client credentials, JWT bearer, SOAP login below v65), permission sets and
   field-level security, daily limits, faults on demand;
 * rows one by one, in collections, composite, batch, tree and graph requests; soft deletes;
   formulas, roll-ups, validation rules; SOQL with parents, children, aggregates and cursors;
