@@ -245,7 +245,7 @@ class _Cycle:
         run, settings, lookback = self.run_, self.settings, self._lookback
         usage_from = min(lookback, run.rejected_since.get("usage", lookback))
         if self._everything:
-            usage_from = min(lookback, horizon.oldest_usage or lookback)
+            usage_from = min(usage_from, horizon.oldest_usage or usage_from)
         if settings.window_size == "None":
             # One sum for the whole look-back: its start must not depend on earlier cycles.
             usage_from = _day(run.now - settings.usage_lookback)

@@ -194,6 +194,25 @@ async def test_refused_usage_is_tried_again_however_old_it_is(stage: Stage) -> N
     assert [one for one in differences(wanted, stage.org) if USAGE in one] == []
 
 
+async def test_a_full_resync_goes_back_to_refused_usage_too(fresh: Stage) -> None:
+    """Here to a day before the look-back and before all usage that the org has."""
+    day = f"{fresh.usage_from}"
+    fresh.org.add_validation_rule(
+        USAGE, "Not_That_Day", lambda row: str(row["Start__c"])[:10] == day, "Not that day"
+    )
+    await fresh.cycle()
+    fresh.advance(3 * DAY)
+    await fresh.cycle()
+    assert fresh.rejected_since == {"usage": fresh.usage_from}
+
+    fresh.org.remove_validation_rule(USAGE, "Not_That_Day")
+    fresh.advance(DAY)
+    report = await fresh.cycle(full=True)
+
+    assert (report.outcome, report.rejected_since) == (Outcome.SUCCEEDED, {})
+    assert differences(fresh.expected(), fresh.org) == []
+
+
 async def test_a_full_org_is_told_before_or_by_each_row(fresh: Stage) -> None:
     fresh.org.storage_full = True
 
