@@ -63,8 +63,8 @@ demo: $(READY) ## Show a sync from start to end, on emulated services
 	$(BIN)/metronome-salesforce demo
 
 .PHONY: sandbox
-sandbox: $(READY) ## The same, but stay up for kubectl and a browser
-	$(BIN)/metronome-salesforce sandbox
+sandbox: $(READY) ## The same, but stay up for kubectl, curl and sync -f
+	$(BIN)/metronome-salesforce sandbox --folder .sandbox
 
 .PHONY: bench
 bench: $(READY) ## Measure a sync of many customers

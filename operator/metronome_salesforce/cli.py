@@ -18,9 +18,12 @@ from importlib.metadata import version
 from pathlib import Path
 from uuid import uuid4
 
+from pydantic import TypeAdapter, ValidationError
+
 from metronome_salesforce.cycle import CycleStoppedError, Observers, Run, fail, new_report
 from metronome_salesforce.errors import ConfigError
 from metronome_salesforce.execution.running import run_sync
+from metronome_salesforce.fieldtypes import SalesforceVersion
 from metronome_salesforce.inputs import SyncInputs, resolve
 from metronome_salesforce.logs import Style, configure
 from metronome_salesforce.manifests import Bundle, InvalidManifest, load
@@ -35,7 +38,7 @@ from metronome_salesforce.printing import (
     report_text,
 )
 from metronome_salesforce.report import CycleReport, Outcome, Trigger
-from metronome_salesforce.spec import MetronomeSync
+from metronome_salesforce.spec import MetronomeSync, problems
 
 SUCCEEDED, FAILED, USAGE, PARTIALLY_FAILED = 0, 1, 2, 3
 _CODES = {
@@ -99,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         version=f"%(prog)s {version('metronome-salesforce-operator')}",
     )
     parser.add_argument(
-        "--log-format", choices=("json", "text"), help="default: text on a terminal"
+        "--log-format", choices=("json", "text"), help="default: text on a terminal, else json"
     )
     parser.add_argument(
         "--log-level",
@@ -143,7 +146,10 @@ def _parser() -> argparse.ArgumentParser:
     zip_ = package_commands.add_parser("zip", help="write the metadata to deploy as a zip file")
     zip_.add_argument("file", type=Path, metavar="FILE", help="the zip file to write")
     zip_.add_argument(
-        "--api-version", default="66.0", help="of Salesforce's Metadata API; default: 66.0"
+        "--api-version",
+        type=_api_version,
+        default="66.0",
+        help="of Salesforce's Metadata API; default: 66.0",
     )
     zip_.set_defaults(command=_package_zip)
 
@@ -155,7 +161,13 @@ def _parser() -> argparse.ArgumentParser:
         sandbox.add_argument(
             "--customers", type=int, default=12, help="of the emulated tenant; default: 12"
         )
-        sandbox.set_defaults(command=_sandbox, stay=name == "sandbox")
+        if name == "sandbox":
+            sandbox.add_argument(
+                "--folder",
+                type=Path,
+                help="for kubeconfig, manifests and log; default: one that goes at the end",
+            )
+        sandbox.set_defaults(command=_sandbox, stay=name == "sandbox", folder=None)
 
     # Without help: the operator starts it, people do not.
     commands.add_parser("cycle-worker").set_defaults(command=_cycle_worker)
@@ -176,8 +188,17 @@ def _add_manifest_options(parser: argparse.ArgumentParser) -> None:
         "--last-success",
         type=_time,
         metavar="TIME",
-        help="look back from this time (RFC 3339) as a daily cycle does; default: look at all",
+        help="look back from this time (RFC 3339) as a daily cycle does; default: look at what a "
+        "full resync looks at",
     )
+
+
+def _api_version(text: str) -> str:
+    try:
+        return TypeAdapter(SalesforceVersion).validate_python(text)
+    except ValidationError as error:
+        (found,) = problems(error)
+        raise argparse.ArgumentTypeError(found.message) from None
 
 
 def _time(text: str) -> datetime:
@@ -233,8 +254,10 @@ def _plan(options: argparse.Namespace) -> int:
 
 def _chosen(options: argparse.Namespace) -> tuple[MetronomeSync, Bundle]:
     bundle = load(options.filename)
-    for note in bundle.notes:
-        _complain(note)
+    if bundle.notes:
+        others = len(bundle.notes) - 1
+        more = f", as {'is' if others == 1 else 'are'} {others} other document"
+        _complain(bundle.notes[0] + (f"{more}{'' if others == 1 else 's'}" if others else ""))
     if bundle.links:
         _complain("CustomerLinks in the files have no effect yet; they are only checked")
     names = [sync.metadata.name for sync in bundle.syncs]
@@ -372,7 +395,7 @@ def _sandbox(options: argparse.Namespace) -> int:
             "pip install 'metronome-salesforce-operator[sandbox]'"
         ) from None
     with suppress(KeyboardInterrupt):
-        return demo.main(customers=options.customers, stay=options.stay)
+        return demo.main(customers=options.customers, stay=options.stay, folder=options.folder)
     return _INTERRUPTED
 
 

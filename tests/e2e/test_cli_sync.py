@@ -225,6 +225,23 @@ def test_a_folder_and_standard_input_are_read(one: Company, tmp_path: Path) -> N
     assert content(one.org) == undisturbed(one)
 
 
+def test_documents_of_other_kinds_are_told_in_one_line(one: Company, tmp_path: Path) -> None:
+    """A folder as a checkout has it, with the operator's own manifests beside."""
+    others = [
+        {"apiVersion": version, "kind": kind, "metadata": {"name": "operator"}}
+        for version, kind in (
+            ("v1", "Namespace"), ("v1", "ServiceAccount"), ("apps/v1", "Deployment"),
+        )
+    ]  # fmt: skip
+    file = written_to(tmp_path / "all.yaml", *others, *manifests(one, objects=["Customer"]))
+    result = run_cli("plan", "-f", str(file))
+
+    assert result.returncode == SUCCEEDED
+    assert result.stderr.splitlines() == [
+        f"{file}:1: Namespace (v1) is of no use here; ignored, as are 2 other documents"
+    ]
+
+
 def test_of_several_syncs_one_must_be_named(one: Company, tmp_path: Path) -> None:
     sync, *others = manifests(one)
     other = sync_manifest("globex", {**sync["spec"], "objects": ["Customer"]})
