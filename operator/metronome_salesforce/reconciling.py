@@ -11,7 +11,7 @@ import contextlib
 import logging
 import random
 import secrets
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -26,6 +26,7 @@ from metronome_salesforce.execution.child import (
     run_child,
 )
 from metronome_salesforce.execution.lease import LeaseLostError, SyncLease, Timing
+from metronome_salesforce.execution.telling import Teller
 from metronome_salesforce.health import is_newer
 from metronome_salesforce.hosts import HostRules
 from metronome_salesforce.kube import Kube, KubeError
@@ -44,7 +45,6 @@ _FIRST_BACK_OFF = 0.5
 _LONGEST_BACK_OFF = 30.0
 _KILL_SECONDS = 2.0  # kept back of a lost Lease's time, to kill what would not stop
 _SHORTEST_GRACE = 0.5
-_SETTLE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +327,7 @@ class SyncWorker:
         """Run the child while `keeper` renews the Lease; stop it when that raises, and raise so."""
         timing = self._runtime.timing
         time_to_stop = timing.duration - timing.give_up - _KILL_SECONDS
-        teller = _Teller(self._show_progress, self._runtime.progress_every)
+        teller = Teller(self._show_progress, self._runtime.progress_every)
         child = asyncio.create_task(
             run_child(
                 request,
@@ -463,38 +463,6 @@ class SyncWorker:
                 )
             except KubeError as error:
                 logger.warning("Event %s could not be posted: %s", event.reason, error)
-
-
-class _Teller:
-    """Passes a running cycle's progress on, not more often than every so many seconds."""
-
-    def __init__(self, show: Callable[[Progress], Coroutine[Any, Any, None]], every: float) -> None:
-        self._show = show
-        self._every = every
-        self._news = Progress("starting", 0, None)
-        self._heard = asyncio.Event()
-        self._writing: asyncio.Task[None] | None = None
-
-    def hear(self, progress: Progress) -> None:
-        """Take note of where the cycle is."""
-        self._news = progress
-        self._heard.set()
-
-    async def run(self) -> None:
-        """Pass on what was heard, until cancelled; raises what showing it raises."""
-        while True:
-            await self._heard.wait()
-            self._heard.clear()
-            self._writing = asyncio.create_task(self._show(self._news))
-            await asyncio.shield(self._writing)
-            await asyncio.sleep(self._every)
-
-    async def settle(self) -> None:
-        """Wait for a write under way, which would otherwise overtake the run's last one."""
-        if self._writing is not None:
-            await asyncio.wait({self._writing}, timeout=_SETTLE_SECONDS)
-            if self._writing.done() and not self._writing.cancelled():
-                self._writing.exception()  # seen; a resource that is gone shows soon enough
 
 
 def _as_requested(body: Mapping[str, Any]) -> Json:
