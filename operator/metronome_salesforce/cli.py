@@ -215,6 +215,8 @@ def _time(text: str) -> datetime:
 def _sync(options: argparse.Namespace) -> int:
     sync, bundle = _chosen(options)
     dry_run = options.dry_run or sync.spec.dry_run
+    if sync.spec.suspend and not dry_run:
+        _complain("spec.suspend is true: that stops the operator, and not this command")
     report = _run(sync, bundle, options, dry_run=dry_run, full=options.full)
     if options.output == "json":
         put(json.dumps(report.to_json(), indent=2))

@@ -448,6 +448,7 @@ class _Cycle:
             report.rows = self.plan.outcome(planned=True)
         report.rejected = self.plan.rejected()
         report.rejected_codes = self.plan.rejected_codes()
+        report.rejected_operations = self.plan.rejected_operations()
         report.rejected_since = self.plan.rejected_since()
         report.api_requests = {"metronome": source.requests, "salesforce": target.requests}
         report.api_calls = [*source.api_calls, *target.api_calls]

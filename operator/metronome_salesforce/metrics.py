@@ -75,8 +75,8 @@ class Metrics:
         self._per_sync.append(self._duration)
         self._rows = self._counter(
             "rows",
-            "Rows by object type, what they needed and what became of them. A rejected row counts"
-            " as operation write, whichever it was; dry runs and refused plans do not count.",
+            "Rows by object type, what they needed and what became of them; dry runs and refused"
+            " plans do not count.",
             "object",
             "operation",
             "outcome",
@@ -143,7 +143,10 @@ class Metrics:
                 ("update", "succeeded", counts.updated),
                 ("delete", "succeeded", counts.deleted),
                 ("none", "unchanged", counts.unchanged),
-                ("write", "rejected", counts.rejected),
+                *(
+                    (refused, "rejected", number)
+                    for refused, number in report.rejected_operations.get(name, {}).items()
+                ),
             ):
                 if count:
                     self._rows.labels(*key, name, operation, outcome).inc(count)

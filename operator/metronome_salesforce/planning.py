@@ -453,6 +453,16 @@ class Plan:
         )
         return {what: day for what, day in days if day is not None}
 
+    def rejected_operations(self) -> dict[str, dict[str, int]]:
+        """How many rows were refused, by object and operation."""
+        result: dict[str, dict[str, int]] = {}
+        for name, operation, count in self._db.execute(
+            """SELECT object, operation, COUNT(*) FROM change WHERE state = 'rejected'
+            GROUP BY object, operation"""
+        ):
+            result.setdefault(name, {})[operation] = count
+        return result
+
     def rejected_codes(self) -> dict[str, int]:
         """How many rows were refused, by Salesforce's status code."""
         return dict(

@@ -140,7 +140,8 @@ def test_the_sandbox_can_be_tried(tmp_path: Path, proxy: _Proxy) -> None:
     folder = tmp_path / "sandbox"
     environment = {
         "HTTPS_PROXY": proxy.url, "https_proxy": proxy.url,
-        "NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost",
+        "HTTP_PROXY": proxy.url, "http_proxy": proxy.url,
+        "NO_PROXY": "", "no_proxy": "",
     }  # fmt: skip
     with start_cli(
         "sandbox", "--customers", "4", "--folder", str(folder), environment=environment

@@ -132,7 +132,8 @@ def test_a_full_resync_reports_as_json_for_scripts(one: Company, file: Path) -> 
     assert report.keys() == {
         "id", "trigger", "started_at", "outcome", "reason", "message", "retry", "retry_after",
         "finished_at", "duration", "full", "rows", "api_requests", "api_calls", "rejected",
-        "rejected_codes", "rejected_since", "customers", "notes", "events", "quota",
+        "rejected_codes", "rejected_operations", "rejected_since", "customers", "notes",
+        "events", "quota",
     }  # fmt: skip
     ended = [report[key] for key in ("outcome", "reason", "trigger", "full", "rejected")]
     assert ended == ["Succeeded", "Succeeded", "FullResync", True, []]

@@ -55,7 +55,8 @@ def test_runs_and_their_duration_are_counted(metrics: Metrics) -> None:
 
 def test_rows_are_counted_by_object_operation_and_outcome(metrics: Metrics) -> None:
     counts = Counts(created=5, updated=4, unchanged=3, deleted=2, rejected=1)
-    metrics.ran(ACME, report(rows={"Invoice": counts}))
+    refused = {"Invoice": {"update": 1}}
+    metrics.ran(ACME, report(rows={"Invoice": counts}, rejected_operations=refused))
     metrics.ran(ACME, report(rows={"Invoice": counts}, outcome=Outcome.PLANNED))
     metrics.ran(ACME, report(rows={"Invoice": counts}, outcome=Outcome.REFUSED))
     found = scraped(metrics, "rows_total", **IDENTITY, object="Invoice")
@@ -64,7 +65,7 @@ def test_rows_are_counted_by_object_operation_and_outcome(metrics: Metrics) -> N
         ("update", "succeeded"): 4,
         ("none", "unchanged"): 3,
         ("delete", "succeeded"): 2,
-        ("write", "rejected"): 1,
+        ("update", "rejected"): 1,
     }
 
 

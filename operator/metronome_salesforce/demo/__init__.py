@@ -5,6 +5,7 @@ its own, started as in a cluster; the emulators run here, so that the story can 
 they counted and hold, not with what the operator says of itself.
 """
 
+import os
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -26,6 +27,10 @@ def main(*, customers: int, stay: bool, folder: Path | None = None) -> int:
     Kubeconfig, manifests and the operator's log go to `folder`, by default to one that is removed
     at the end.
     """
+    # Everything is on this machine, where no proxy leads to.
+    for name in ("NO_PROXY", "no_proxy"):
+        given = os.environ.get(name)
+        os.environ[name] = ",".join([*([given] if given else []), "127.0.0.1", "localhost"])
     with ExitStack() as stack:
         if folder is None:
             made = tempfile.TemporaryDirectory(prefix="metronome-salesforce-")
