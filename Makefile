@@ -63,12 +63,12 @@ demo: $(READY) ## Show a sync from start to end, on emulated services
 	$(BIN)/metronome-salesforce demo
 
 .PHONY: sandbox
-sandbox: $(READY) ## The same, but stay up for kubectl and a browser
-	$(BIN)/metronome-salesforce sandbox
+sandbox: $(READY) ## The same, but stay up for kubectl, curl and sync -f
+	$(BIN)/metronome-salesforce sandbox --folder .sandbox
 
 .PHONY: bench
-bench: $(READY) ## Measure a sync of many customers
-	$(BIN)/python -m tests.benchmarks
+bench: $(READY) ## Measure the operator syncing many customers
+	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 # Each file is resolved within the one before it, so that the image runs what the tests ran.
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --quiet \

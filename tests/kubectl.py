@@ -128,7 +128,7 @@ def main() -> int:
     """
     argparse.ArgumentParser(description=__doc__).parse_args()
     try:
-        sys.stdout.write(f"kubectl and helm: {install()}\n")
+        sys.stdout.write(f"kubectl for the tests: {install() / 'kubectl'}\n")
     except ToolMissingError as error:
         sys.stdout.write(f"{error}\n")
     except subprocess.CalledProcessError as error:

@@ -1,7 +1,8 @@
 """The command line.
 
 Exit codes: 0 done (Succeeded, Planned), 1 Failed or Refused, 2 wrong usage or an invalid manifest,
-3 PartiallyFailed: some rows were rejected, or a CustomerLink cannot be followed.
+3 PartiallyFailed: some rows were rejected, or a CustomerLink cannot be followed, 130 stopped with
+ctrl-C, 141 nobody reads the output.
 """
 
 import argparse
@@ -18,18 +19,28 @@ from importlib.metadata import version
 from pathlib import Path
 from uuid import uuid4
 
+from pydantic import TypeAdapter, ValidationError
+
 from metronome_salesforce.cycle import CycleStoppedError, Observers, Run, fail, new_report
 from metronome_salesforce.errors import ConfigError
 from metronome_salesforce.execution.running import run_sync
+from metronome_salesforce.fieldtypes import SalesforceVersion
 from metronome_salesforce.filelinks import all_followed, left_aside, links_of, links_text
-from metronome_salesforce.inputs import resolve
+from metronome_salesforce.inputs import SyncInputs, resolve
 from metronome_salesforce.logs import Style, configure
 from metronome_salesforce.manifests import Bundle, InvalidManifest, load
 from metronome_salesforce.objects import ACCOUNT_SUMMARY, OBJECTS
 from metronome_salesforce.planning import Plan
-from metronome_salesforce.printing import changes_json, changes_text, report_text
+from metronome_salesforce.printing import (
+    OutputError,
+    changes_json,
+    changes_text,
+    flush_output,
+    put,
+    report_text,
+)
 from metronome_salesforce.report import CycleReport, Outcome, Trigger
-from metronome_salesforce.spec import MetronomeSync
+from metronome_salesforce.spec import MetronomeSync, problems
 
 SUCCEEDED, FAILED, USAGE, PARTIALLY_FAILED = 0, 1, 2, 3
 _CODES = {
@@ -39,11 +50,31 @@ _CODES = {
     Outcome.REFUSED: FAILED,
     Outcome.PARTIALLY_FAILED: PARTIALLY_FAILED,
 }
-_INTERRUPTED = 130
+_INTERRUPTED = 128 + signal.SIGINT
+_NOBODY_READS = 128 + signal.SIGPIPE
+_STOP_SECONDS = 10.0
+"""How long a call that is under way may take to end after ctrl-C."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; the exit code."""
+    try:
+        try:
+            return _run_command(arguments)
+        finally:
+            flush_output()
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except OutputError as error:
+        # Else Python writes what is left when it ends, and complains.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.is_closed:
+            return _NOBODY_READS
+        _complain(str(error))
+        return FAILED
+
+
+def _run_command(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     style: Style = options.log_format or ("text" if sys.stderr.isatty() else "json")
     configure(style, options.log_level)
@@ -73,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         version=f"%(prog)s {version('metronome-salesforce-operator')}",
     )
     parser.add_argument(
-        "--log-format", choices=("json", "text"), help="default: text on a terminal"
+        "--log-format", choices=("json", "text"), help="default: text on a terminal, else json"
     )
     parser.add_argument(
         "--log-level",
@@ -117,7 +148,10 @@ def _parser() -> argparse.ArgumentParser:
     zip_ = package_commands.add_parser("zip", help="write the metadata to deploy as a zip file")
     zip_.add_argument("file", type=Path, metavar="FILE", help="the zip file to write")
     zip_.add_argument(
-        "--api-version", default="66.0", help="of Salesforce's Metadata API; default: 66.0"
+        "--api-version",
+        type=_api_version,
+        default="66.0",
+        help="of Salesforce's Metadata API; default: 66.0",
     )
     zip_.set_defaults(command=_package_zip)
 
@@ -129,7 +163,13 @@ def _parser() -> argparse.ArgumentParser:
         sandbox.add_argument(
             "--customers", type=int, default=12, help="of the emulated tenant; default: 12"
         )
-        sandbox.set_defaults(command=_sandbox, stay=name == "sandbox")
+        if name == "sandbox":
+            sandbox.add_argument(
+                "--folder",
+                type=Path,
+                help="for kubeconfig, manifests and log; default: one that goes at the end",
+            )
+        sandbox.set_defaults(command=_sandbox, stay=name == "sandbox", folder=None)
 
     # Without help: the operator starts it, people do not.
     commands.add_parser("cycle-worker").set_defaults(command=_cycle_worker)
@@ -151,8 +191,17 @@ def _add_manifest_options(parser: argparse.ArgumentParser) -> None:
         "--last-success",
         type=_time,
         metavar="TIME",
-        help="look back from this time (RFC 3339) as a daily cycle does; default: look at all",
+        help="look back from this time (RFC 3339) as a daily cycle does; default: look at what a "
+        "full resync looks at",
     )
+
+
+def _api_version(text: str) -> str:
+    try:
+        return TypeAdapter(SalesforceVersion).validate_python(text)
+    except ValidationError as error:
+        (found,) = problems(error)
+        raise argparse.ArgumentTypeError(found.message) from None
 
 
 def _time(text: str) -> datetime:
@@ -169,11 +218,13 @@ def _time(text: str) -> datetime:
 def _sync(options: argparse.Namespace) -> int:
     sync, bundle = _chosen(options)
     dry_run = options.dry_run or sync.spec.dry_run
+    if sync.spec.suspend and not dry_run:
+        _complain("spec.suspend is true: that stops the operator, and not this command")
     report = _run(sync, bundle, options, dry_run=dry_run, full=options.full)
     if options.output == "json":
-        print(json.dumps(report.to_json(), indent=2))
+        put(json.dumps(report.to_json(), indent=2))
     else:
-        print("\n".join([report_text(report), *links_text(report)]))
+        put("\n".join([report_text(report), *links_text(report)]))
     return _code(report)
 
 
@@ -186,10 +237,10 @@ def _plan(options: argparse.Namespace) -> int:
         changes = plan.details([*OBJECTS, ACCOUNT_SUMMARY])
         lines = changes_json(changes) if as_json else changes_text(changes)
         for line in lines:
-            print(line)
+            put(line)
 
     if as_json:
-        print('{"changes": [' if options.details else "{")
+        put('{"changes": [' if options.details else "{")
     report = _run(
         sync,
         bundle,
@@ -200,9 +251,9 @@ def _plan(options: argparse.Namespace) -> int:
     )
     if as_json:
         end = "], " if options.details else ""
-        print(f'{end}"report": {json.dumps(report.to_json(), indent=2)}}}')
+        put(f'{end}"report": {json.dumps(report.to_json(), indent=2)}}}')
     else:
-        print("\n".join([report_text(report), *links_text(report)]))
+        put("\n".join([report_text(report), *links_text(report)]))
     return _code(report)
 
 
@@ -213,8 +264,10 @@ def _code(report: CycleReport) -> int:
 
 def _chosen(options: argparse.Namespace) -> tuple[MetronomeSync, Bundle]:
     bundle = load(options.filename)
-    for note in bundle.notes:
-        _complain(note)
+    if bundle.notes:
+        others = len(bundle.notes) - 1
+        more = f", as {'is' if others == 1 else 'are'} {others} other document"
+        _complain(bundle.notes[0] + (f"{more}{'' if others == 1 else 's'}" if others else ""))
     for note in left_aside(bundle):
         _complain(note)
     names = [sync.metadata.name for sync in bundle.syncs]
@@ -261,24 +314,41 @@ def _run(
         report = new_report(run)
         fail(report, error)
         return report
-    stop = threading.Event()
-    # The first ctrl-C ends the run between two calls; the second one ends the process.
-    signal.signal(signal.SIGINT, lambda *_: _interrupt(stop))
     try:
-        report = asyncio.run(run_sync(inputs, run, observers, environment=os.environ, stop=stop))
-    except CycleStoppedError:
+        report = asyncio.run(_until_stopped(inputs, run, observers))
+    except (CycleStoppedError, asyncio.CancelledError):
         _complain("stopped; what was written so far stands, and the next run goes on from here")
         sys.exit(_INTERRUPTED)
     finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         if show:
             print(end="\r\x1b[K", file=sys.stderr)
     return report
 
 
-def _interrupt(stop: threading.Event) -> None:
-    _complain("\nstopping after the call that is under way; ctrl-C again stops at once")
-    stop.set()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+async def _until_stopped(inputs: SyncInputs, run: Run, observers: Observers) -> CycleReport:
+    """Run the cycle; the first ctrl-C ends it after the call under way, the second at once."""
+    stop = threading.Event()
+    cycle = asyncio.ensure_future(
+        run_sync(inputs, run, observers, environment=os.environ, stop=stop)
+    )
+    loop = asyncio.get_running_loop()
+
+    def interrupt(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        _complain("\nstopping after the call that is under way; ctrl-C again stops at once")
+        # Both: the event ends a row of blocking calls, the cancellation a wait for Metronome.
+        stop.set()
+        with suppress(RuntimeError):  # the run is over
+            loop.call_soon_threadsafe(cycle.cancel)
+        # Salesforce is called in threads, which cannot be cancelled and may wait for minutes.
+        last = threading.Timer(_STOP_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
+        last.daemon = True
+        last.start()
+
+    # Not the loop's own handler, which would not be heard while the plan is computed or printed.
+    signal.signal(signal.SIGINT, interrupt)
+    return await cycle
 
 
 def _show_progress(stage: str, done: int, total: int | None) -> None:
@@ -319,7 +389,7 @@ def _package_zip(options: argparse.Namespace) -> int:
         options.file.write_bytes(package_zip(options.api_version))
     except OSError as error:
         raise _UsageError(f"cannot write {options.file}: {error.strerror}") from None
-    print(
+    put(
         f"{options.file} is written. Deploy it with: sf project deploy start "
         f"--metadata-dir {options.file} --single-package, then assign the permission set "
         "Metronome_Integration to the integration user and Metronome_User to the people."
@@ -336,7 +406,7 @@ def _sandbox(options: argparse.Namespace) -> int:
             "pip install 'metronome-salesforce-operator[sandbox]'"
         ) from None
     with suppress(KeyboardInterrupt):
-        return demo.main(customers=options.customers, stay=options.stay)
+        return demo.main(customers=options.customers, stay=options.stay, folder=options.folder)
     return _INTERRUPTED
 
 

@@ -11,6 +11,8 @@
     Refused                       False     True      False
     Planned (dry run)             Unknown   False     False   nothing was written, so nobody knows
     ConfigError before a cycle    False     True      False
+    no right to hold the Lease    False     True      False
+    a report that is refused      Unknown   False     False   only how the cycle ended is known
     suspended                     as it was as it was False Suspended
 
 Ready says whether Salesforce was equal to Metronome after the last cycle; being suspended does not
@@ -117,15 +119,19 @@ def finished(
     tokens: Tokens,
     *,
     history_limit: int,
+    reach: str,
 ) -> Json:
-    """A cycle has ended. Tokens are echoed only now, so that a script can wait for the end."""
+    """A cycle has ended. Tokens are echoed only now, so that a script can wait for the end.
+
+    `reach` is the digest of what the spec made the cycle look at (see `schedule`).
+    """
     run = _run(report, moment.generation, moment.at)
     patch: Json = {
         **_conditions(status, moment, _verdict(report)),
         "progress": None,
         "lastRun": _replacing(status.get("lastRun"), run),
         "history": _history(status.get("history") or (), run)[:history_limit],
-        "failedAttempts": _failed_attempts(status, report),
+        "failedAttempts": _failed_attempts(status, report, moment.generation),
     }
     if report.customers:
         patch["customers"] = dict(report.customers)
@@ -134,6 +140,7 @@ def finished(
     if report.outcome in (Outcome.SUCCEEDED, Outcome.PARTIALLY_FAILED):
         # By the start: what came into Metronome during the run is left to the next one.
         patch["lastReachTime"] = report.started_at
+        patch["lastReachDigest"] = reach
         since = report.rejected_since
         patch["rejectedSince"] = _replacing(status.get("rejectedSince"), since) if since else None
         if report.full:
@@ -141,22 +148,35 @@ def finished(
     return patch | echoed(tokens)
 
 
-def essence(patch: Status) -> Json:
+def essence(status: Status, moment: Moment, patch: Status, *, times: bool) -> Json:
     """What of a `finished` patch must be written, should the API server refuse the whole.
 
-    Without it a run would count as one that never ended, and be repeated at once for ever.
+    Without it a run would count as one that never ended, and be repeated at once for ever. Without
+    `times`, those that the run itself told are left out too: then it is not taken for reach.
     """
     run = patch["lastRun"]
-    kept = ("id", "trigger", "generation", "outcome", "retry", "full", "startedAt", "finishedAt")
-    sentence = "The API server refused the whole report; see the operator's log."
+    kept = ["id", "trigger", "generation", "outcome", "reason", "retry", "full"]
+    more = ["failedAttempts", "lastHandledRequest", "lastHandledFullResync"]
+    ended = _timestamp(moment.at)
+    if times:
+        kept, ended = [*kept, "startedAt"], run["finishedAt"]
+        more += ["lastSuccessTime", "lastReachTime", "lastReachDigest", "lastFullResyncTime"]
+        more += ["rejectedSince"]
+    sentence = (
+        f"The API server refused the report of the last cycle, which ended as {run['outcome']};"
+        " apply the CRDs of this operator's version. The operator's log has the whole refusal."
+    )
+    wanted = [
+        _Condition(READY, _UNKNOWN, "ReportRefused", sentence),
+        _Condition(STALLED, _FALSE, "ReportRefused", "The cycles go on."),
+        _Condition(RECONCILING, _FALSE, "ReportRefused", "No cycle runs."),
+    ]
+    last = {**{name: run[name] for name in kept}, "finishedAt": ended, "message": sentence}
     return {
+        **_conditions(status, moment, wanted),
         "progress": None,
-        "lastRun": {**{name: run[name] for name in kept}, "message": sentence},
-        **{
-            name: patch[name]
-            for name in ("failedAttempts", "lastHandledRequest", "lastHandledFullResync")
-            if name in patch
-        },
+        "lastRun": _replacing(status.get("lastRun"), last),
+        **{name: patch[name] for name in more if name in patch},
     }
 
 
@@ -377,10 +397,13 @@ def _replacing(old: Status | None, new: Json) -> Json:
     return {key: None for key in (old or {}) if key not in new} | patch
 
 
-def _failed_attempts(status: Status, report: CycleReport) -> int:
-    if report.outcome is Outcome.FAILED:
-        return int(status.get("failedAttempts") or 0) + 1
-    return 0
+def _failed_attempts(status: Status, report: CycleReport, generation: int) -> int:
+    """How often this has failed in a row: for one reason, with one spec."""
+    if report.outcome is not Outcome.FAILED:
+        return 0
+    last = status.get("lastRun") or {}
+    same = (last.get("reason"), last.get("generation")) == (report.reason, generation)
+    return 1 + (int(status.get("failedAttempts") or 0) if same else 0)
 
 
 def _get(status: Status, kind: str) -> Mapping[str, Any] | None:

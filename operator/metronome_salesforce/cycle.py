@@ -201,6 +201,24 @@ class _Cycle:
             heal_edits=self.settings.heal_edits,
             prune=self.settings.prune,
         )
+        try:
+            self._guard(state)
+        except ProductError:
+            # To be looked at all the more. What would go was not asked for once more: the guard
+            # did not count on that either.
+            self._show_plan()
+            raise
+        await self._confirm_deletes(scope)
+        if self.run_.dry_run:
+            self._show_plan()
+            self.report.outcome, self.report.reason = Outcome.PLANNED, "Planned"
+            self.report.message = "Dry run: this is what would change; nothing was written."
+            return
+        self.applied = True
+        await self._apply()
+        self._conclude()
+
+    def _guard(self, state: OrgState) -> None:
         ensure_safe(
             Changes(
                 counts=self.plan.counts(),
@@ -212,16 +230,10 @@ class _Cycle:
             state=replace(state, quota=self.target.quota),
             chunk_size=self.target.chunk_size,
         )
-        await self._confirm_deletes(scope)
-        if self.run_.dry_run:
-            if self.observers.plan is not None:
-                self.observers.plan(self.plan)
-            self.report.outcome, self.report.reason = Outcome.PLANNED, "Planned"
-            self.report.message = "Dry run: this is what would change; nothing was written."
-            return
-        self.applied = True
-        await self._apply()
-        self._conclude()
+
+    def _show_plan(self) -> None:
+        if self.run_.dry_run and self.observers.plan is not None:
+            self.observers.plan(self.plan)
 
     # -- 1 preflight ---------------------------------------------------------------------------
 
@@ -263,7 +275,7 @@ class _Cycle:
         run, settings, lookback = self.run_, self.settings, self._lookback
         usage_from = min(lookback, run.rejected_since.get("usage", lookback))
         if self._everything:
-            usage_from = min(lookback, horizon.oldest_usage or lookback)
+            usage_from = min(usage_from, horizon.oldest_usage or usage_from)
         if settings.window_size == "None":
             # One sum for the whole look-back: its start must not depend on earlier cycles.
             usage_from = _day(run.now - settings.usage_lookback)
@@ -555,6 +567,7 @@ class _Cycle:
             report.rows = self.plan.outcome(planned=True)
         report.rejected = self.plan.rejected()
         report.rejected_codes = self.plan.rejected_codes()
+        report.rejected_operations = self.plan.rejected_operations()
         report.rejected_since = self.plan.rejected_since()
         report.api_requests = {"metronome": source.requests, "salesforce": target.requests}
         report.api_calls = [*source.api_calls, *target.api_calls]

@@ -83,13 +83,20 @@ def _schedule(text: str) -> str:
         next(CronSim(text, datetime(2024, 1, 1, tzinfo=UTC)))
     except CronSimError as error:
         part = str(error).removeprefix("Bad ")
+        if part == "day-of-month" and _days_in_order(text):
+            raise refused("never comes: no such day is in the months that it names") from None
         raise refused(
-            f"has a {part} that cannot be: a range that ends before it begins (a week starts with"
-            " SUN), or a day that the month does not have"
+            f"has a {part} range that ends before it begins (a week starts with SUN)"
         ) from None
     except StopIteration:
         raise refused("never comes") from None
     return text
+
+
+def _days_in_order(schedule: str) -> bool:
+    """Whether no range of the days of the month ends before it begins."""
+    ranges = re.findall(r"([0-9]+)-([0-9]+)", schedule.split()[2])
+    return all(int(first) <= int(last) for first, last in ranges)
 
 
 def _time_zone(text: str) -> str:
@@ -123,6 +130,19 @@ def _duration(value: object) -> timedelta:
             "must be a duration above zero of days, hours, minutes and seconds in that order,"
             " such as 34d, 6h or 1h30m"
         ) from None
+
+
+def _lookback(value: object) -> timedelta:
+    try:
+        duration = value if isinstance(value, timedelta) else parse_duration(_text(value))
+        if duration >= timedelta(days=1):
+            return duration
+    except ValueError:
+        pass  # the same sentence says it all
+    raise refused(
+        "must be a duration of at least 1d: days, hours, minutes and seconds in that order, such as"
+        " 34d or 36h"
+    )
 
 
 def _day(value: object) -> date:
@@ -199,6 +219,8 @@ DataKey = Annotated[
 Schedule = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_schedule)]
 TimeZone = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_time_zone)]
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Lookback = Annotated[timedelta, BeforeValidator(_lookback)]
+"""How far back usage is read: by whole days, so less than one would read nothing."""
 Day = Annotated[date, BeforeValidator(_day)]
 
 MetronomeUrl = Annotated[str, _HOST, _url("https://api.metronome.com"), _WITHOUT_SLASH]

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from metronome_salesforce.errors import ConfigError
 
 HOSTS_VARIABLE: Final = "METRONOME_SALESFORCE_ALLOWED_HOSTS"
+DEFAULTS_VARIABLE: Final = "METRONOME_SALESFORCE_DEFAULT_HOSTS"
 HTTP_VARIABLE: Final = "METRONOME_SALESFORCE_ALLOW_HTTP"
 
 DEFAULT_HOSTS: Final = (
@@ -33,28 +34,43 @@ _PLAIN = re.compile(r"[-A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%]+")
 
 @dataclass(frozen=True, slots=True)
 class HostRules:
-    """The operator's settings: hosts beside the default ones, and whether http may be used."""
+    """The operator's settings: default hosts, hosts beside them, and whether http may be used."""
 
     extra_hosts: tuple[str, ...] = ()
     allow_http: bool = False
+    default_hosts: tuple[str, ...] = DEFAULT_HOSTS
 
     def check(self, url: str) -> None:
         """Raise ConfigError `HostNotAllowed` unless `url` may be called."""
-        check_url(url, extra_hosts=self.extra_hosts, allow_http=self.allow_http)
+        check_url(
+            url,
+            extra_hosts=self.extra_hosts,
+            allow_http=self.allow_http,
+            default_hosts=self.default_hosts,
+        )
 
 
 def host_rules(environment: Mapping[str, str]) -> HostRules:
     """Read the rules from the environment; raises ConfigError `InvalidSettings`.
 
     METRONOME_SALESFORCE_ALLOWED_HOSTS is a list of names, IP addresses or `*.` patterns, separated
-    by commas, that are added to the default. METRONOME_SALESFORCE_ALLOW_HTTP is true or false.
+    by commas, that are added to the default; METRONOME_SALESFORCE_DEFAULT_HOSTS=false leaves that
+    list alone. METRONOME_SALESFORCE_ALLOW_HTTP is true or false.
     """
     entries = [entry.strip() for entry in environment.get(HOSTS_VARIABLE, "").split(",")]
     hosts = tuple(_entry(entry) for entry in entries if entry)
-    http = environment.get(HTTP_VARIABLE, "").strip().lower()
-    if http not in ("", "true", "false"):
-        raise ConfigError("InvalidSettings", f"{HTTP_VARIABLE} must be true or false.")
-    return HostRules(hosts, allow_http=http == "true")
+    return HostRules(
+        hosts,
+        allow_http=_flag(environment, HTTP_VARIABLE, default=False),
+        default_hosts=DEFAULT_HOSTS if _flag(environment, DEFAULTS_VARIABLE, default=True) else (),
+    )
+
+
+def _flag(environment: Mapping[str, str], name: str, *, default: bool) -> bool:
+    text = environment.get(name, "").strip().lower()
+    if text not in ("", "true", "false"):
+        raise ConfigError("InvalidSettings", f"{name} must be true or false.")
+    return text == "true" if text else default
 
 
 def _entry(text: str) -> str:
@@ -72,13 +88,19 @@ def _entry(text: str) -> str:
     return host
 
 
-def check_url(url: str, *, extra_hosts: Collection[str] = (), allow_http: bool = False) -> None:
+def check_url(
+    url: str,
+    *,
+    extra_hosts: Collection[str] = (),
+    allow_http: bool = False,
+    default_hosts: Collection[str] = DEFAULT_HOSTS,
+) -> None:
     """Raise ConfigError `HostNotAllowed` unless `url` may be called.
 
-    The host must be a default one or in `extra_hosts` (lower case names, IP addresses, or patterns
-    such as `*.example.com`, which match at any depth below but not the name itself); an IP address
-    must be listed as it is. Clients check every address they are about to call, also those they
-    are redirected to.
+    The host must be in `default_hosts` or in `extra_hosts` (lower case names, IP addresses, or
+    patterns such as `*.example.com`, which match at any depth below but not the name itself); an IP
+    address must be listed as it is. Clients check every address they are about to call, also those
+    they are redirected to.
     """
     try:
         parts = urlsplit(url)
@@ -94,12 +116,13 @@ def check_url(url: str, *, extra_hosts: Collection[str] = (), allow_http: bool =
         )
     if parts.scheme not in ("https", "http"):
         raise ConfigError("HostNotAllowed", f"The address of {host} must begin with https://.")
-    if not _is_allowed(host, (*DEFAULT_HOSTS, *extra_hosts)):
+    if not _is_allowed(host, (*default_hosts, *extra_hosts)):
+        defaults = f"are {', '.join(default_hosts)} and" if default_hosts else "is only"
         raise ConfigError(
             "HostNotAllowed",
-            f"The operator may not call the host {host}. Allowed are {', '.join(DEFAULT_HOSTS)} and"
-            f" what the operator's environment variable {HOSTS_VARIABLE} lists; correct the"
-            " address, or have the operator's administrator add the host there.",
+            f"The operator may not call the host {host}. Allowed {defaults} what the operator's"
+            f" environment variable {HOSTS_VARIABLE} lists; correct the address, or have the"
+            " operator's administrator add the host there.",
         )
     if parts.scheme == "http" and not allow_http:
         raise ConfigError(

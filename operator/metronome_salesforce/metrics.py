@@ -10,7 +10,13 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from metronome_salesforce.report import CycleReport, Outcome
@@ -24,6 +30,10 @@ _SYNC = ("namespace", "name")
 _BUCKETS = (5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 21600)
 _READY = {"True": 1, "False": 0, "Unknown": -1}
 _CUSTOMER_STATES = ("linked", "orphaned", "archived")
+
+# Else each counter brings along when it was first counted, as a gauge that ends in _created, and
+# rows_created does not look like a time.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 Key = tuple[str, str]
 """Namespace and name of a MetronomeSync."""
@@ -65,8 +75,8 @@ class Metrics:
         self._per_sync.append(self._duration)
         self._rows = self._counter(
             "rows",
-            "Rows by object type, what they needed and what became of them. A rejected row counts"
-            " as operation write, whichever it was; dry runs and refused plans do not count.",
+            "Rows by object type, what they needed and what became of them; dry runs and refused"
+            " plans do not count.",
             "object",
             "operation",
             "outcome",
@@ -133,7 +143,10 @@ class Metrics:
                 ("update", "succeeded", counts.updated),
                 ("delete", "succeeded", counts.deleted),
                 ("none", "unchanged", counts.unchanged),
-                ("write", "rejected", counts.rejected),
+                *(
+                    (refused, "rejected", number)
+                    for refused, number in report.rejected_operations.get(name, {}).items()
+                ),
             ):
                 if count:
                     self._rows.labels(*key, name, operation, outcome).inc(count)

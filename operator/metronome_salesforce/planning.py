@@ -100,9 +100,9 @@ class Plan:
             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",  # noqa: S608 -- one of two words
             (
                 (
-                    *(row.object, row.key, row.id, _trusted_hash(row), row.customer_id, row.owner),
+                    *(row.object, row.key, row.id, row.hash, row.customer_id, row.owner),
                     *(row.account, row.orphaned_customer, row.linked, row.link_source),
-                    *(row.edited, row.draft, in_scope),
+                    *(_edited(row), row.draft, in_scope),
                     None if row.content is None else _dump(row.content),
                 )
                 for row in rows
@@ -216,7 +216,7 @@ class Plan:
             f"""INSERT INTO change (object, key, operation, id, customer, sort, content, place)
             SELECT object, key, 'update', id, customer, owner, stale, misplaced FROM (
                 SELECT d.object, d.key, a.id, d.customer, d.owner, {placement} AS misplaced,
-                (d.hash IS NOT a.hash OR (:heal AND a.edited AND a.content IS NULL))
+                (d.hash IS NOT a.hash OR (:heal AND a.edited))
                 AND NOT EXISTS (
                     SELECT 1 FROM provisional v WHERE v.object = d.object AND v.key = d.key
                 ) AS stale
@@ -512,6 +512,16 @@ class Plan:
             )
         }
 
+    def rejected_operations(self) -> dict[str, dict[str, int]]:
+        """How many rows were refused, by object and operation."""
+        result: dict[str, dict[str, int]] = {}
+        for name, operation, count in self._db.execute(
+            """SELECT object, operation, COUNT(*) FROM change WHERE state = 'rejected'
+            GROUP BY object, operation"""
+        ):
+            result.setdefault(name, {})[operation] = count
+        return result
+
     def rejected_codes(self) -> dict[str, int]:
         """How many rows were refused, by Salesforce's status code."""
         return dict(
@@ -575,11 +585,9 @@ def _add_places(
         after[ORPHANED_CUSTOMER] = customer if account is None else None
 
 
-def _trusted_hash(row: ActualRow) -> str | None:
-    """The stored fingerprint, unless the content was read too and does not bear it out."""
-    if row.content is None or row.hash == content_hash(row.content):
-        return row.hash
-    return None
+def _edited(row: ActualRow) -> bool:
+    """Whether the row is not what its fingerprint says or, without its content, may not be."""
+    return row.edited if row.content is None else row.hash != content_hash(row.content)
 
 
 def _dump(content: Mapping[str, Value]) -> str:

@@ -1,6 +1,7 @@
 """Reports and plans as text for a terminal, and as JSON for scripts."""
 
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from itertools import groupby
@@ -16,13 +17,39 @@ _PLANS = {Outcome.PLANNED, Outcome.REFUSED}
 _MARKS = {Operation.CREATE: "+", Operation.UPDATE: "~", Operation.DELETE: "-"}
 
 
+class OutputError(Exception):
+    """Standard output takes no more; `is_closed` when its reader is gone, as `head` goes."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"cannot write the output: {error.strerror}")
+        self.is_closed = isinstance(error, BrokenPipeError)
+
+
+def put(text: str, *, flush: bool = False) -> None:
+    """Print to standard output; raises OutputError."""
+    try:
+        print(text, flush=flush)  # noqa: T201 -- the one place that prints
+    except OSError as error:
+        raise OutputError(error) from None
+
+
+def flush_output() -> None:
+    """Write what waits to be written to standard output; raises OutputError."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        raise OutputError(error) from None
+
+
 def report_text(report: CycleReport) -> str:
     """What a person wants to know of a run: outcome, rows by object, what was refused and why."""
     return "\n".join(_report_lines(report))
 
 
 def _report_lines(report: CycleReport) -> Iterator[str]:
-    yield f"{report.outcome}: {report.message}"
+    reason = "" if report.reason in {"", report.outcome} else f" ({report.reason})"
+    yield f"{report.outcome}{reason}: {report.message}"
     if report.rows:
         order = [mapping.name for mapping in OBJECTS] + ["Account"]
         verbs = ("create", "update", "delete") if report.outcome in _PLANS else None

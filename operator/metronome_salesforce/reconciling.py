@@ -11,7 +11,7 @@ import contextlib
 import logging
 import random
 import secrets
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -26,6 +26,7 @@ from metronome_salesforce.execution.child import (
     run_child,
 )
 from metronome_salesforce.execution.lease import LeaseLostError, SyncLease, Timing
+from metronome_salesforce.execution.telling import Teller
 from metronome_salesforce.health import is_newer
 from metronome_salesforce.hosts import HostRules
 from metronome_salesforce.kube import Kube, KubeError
@@ -44,7 +45,6 @@ _FIRST_BACK_OFF = 0.5
 _LONGEST_BACK_OFF = 30.0
 _KILL_SECONDS = 2.0  # kept back of a lost Lease's time, to kill what would not stop
 _SHORTEST_GRACE = 0.5
-_SETTLE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +212,7 @@ class SyncWorker:
                 self._lease = SyncLease(
                     self._runtime.kube, self._body, self._runtime.identity, self._runtime.timing
                 )
-            holder = await self._lease.try_acquire()
+            holder = await self._acquire(self._lease)
             if holder is None:
                 # From the first moment: what comes before the child asks the API server, too.
                 keeper = asyncio.create_task(self._lease.keep())
@@ -225,6 +225,26 @@ class SyncWorker:
                 return
         await self._show(conditions.waiting_for_lease(self._status, self._moment(), holder))
         await asyncio.sleep(self._runtime.timing.poll)
+
+    async def _acquire(self, lease: SyncLease) -> str | None:
+        """Try to get the Lease, and tell a person who must give the operator the right to it.
+
+        That is tried again as all calls are, but without a cycle nobody would look into the log.
+        """
+        try:
+            return await lease.try_acquire()
+        except KubeError as error:
+            if error.forbidden:
+                before, (space, _) = self._status, self.key
+                sentence = (
+                    f"The operator may not get, create and update leases in namespace {space}, and"
+                    " runs no cycle without its Lease; give its ServiceAccount these rights"
+                    f" (coordination.k8s.io). The API server said: {error}"
+                )
+                told = ConfigError("LeaseForbidden", sentence)
+                await self._show(conditions.stalled(before, self._moment(), told))
+                await self._tell(conditions.events(before, self._status))
+            raise
 
     async def _run_with_lease(
         self, run: schedule.Run, keeper: asyncio.Task[None], *, anyway: bool
@@ -250,6 +270,12 @@ class SyncWorker:
         self, sync: MetronomeSync, run: schedule.Run, keeper: asyncio.Task[None]
     ) -> CycleReport:
         """Run the cycle, or report why it could not be run."""
+        # What was reached with another org or for other objects is not what this run builds on.
+        reached = (
+            self._status
+            if self._status.get("lastReachDigest") == schedule.reach_digest(sync.spec)
+            else {}
+        )
         request: Json = {
             "sync": _as_requested(self._body),
             "runId": self._run_id,
@@ -258,8 +284,8 @@ class SyncWorker:
             "dryRun": sync.spec.dry_run,
             # Not the last success: one row that is always rejected would widen every look-back,
             # which goes no further than to the oldest rejected row.
-            "lastSuccess": self._status.get("lastReachTime"),
-            "rejectedSince": self._status.get("rejectedSince"),
+            "lastSuccess": reached.get("lastReachTime"),
+            "rejectedSince": reached.get("rejectedSince"),
             "details": False,
         }
         started = datetime.now(UTC)
@@ -289,6 +315,11 @@ class SyncWorker:
             logger.warning("the cycle is stopped: %s", error)
             sentence = f"The cycle was stopped: {error}. It is tried again."
             return failed_report(request, started, "LeaseLost", sentence)
+        except (asyncio.CancelledError, GoneError) as error:
+            gone = self.deleted or isinstance(error, GoneError)
+            why = "the MetronomeSync was deleted" if gone else "the operator ends"
+            logger.info("cycle stopped: %s", why)
+            raise
 
     async def _run_guarded(
         self, request: Json, deadline: timedelta, keeper: asyncio.Task[None]
@@ -296,7 +327,7 @@ class SyncWorker:
         """Run the child while `keeper` renews the Lease; stop it when that raises, and raise so."""
         timing = self._runtime.timing
         time_to_stop = timing.duration - timing.give_up - _KILL_SECONDS
-        teller = _Teller(self._show_progress, self._runtime.progress_every)
+        teller = Teller(self._show_progress, self._runtime.progress_every)
         child = asyncio.create_task(
             run_child(
                 request,
@@ -331,6 +362,7 @@ class SyncWorker:
             report,
             Tokens(run.request, run.full_resync),
             history_limit=sync.spec.history_limit,
+            reach=schedule.reach_digest(sync.spec),
         )
         after = conditions.merged(before, finished)
         match self._decide(sync, after):
@@ -351,10 +383,19 @@ class SyncWorker:
         except KubeError as error:
             logger.error("the report was refused: %s", error)  # noqa: TRY400 -- the text says all
             self._runtime.metrics.failed(self.key)
-            await self._show(conditions.essence(finished))
+            await self._show_essence(finished)
         self._run_id = None  # it is over: nothing after this can interrupt it
         self._runtime.metrics.show(self.key, self._status)
         await self._tell(conditions.events(before, self._status, report))
+
+    async def _show_essence(self, finished: Json) -> None:
+        """Write of a refused report what is needed to go on; its times, if it is not for them."""
+        before, moment = self._status, self._moment()
+        try:
+            await self._show(conditions.essence(before, moment, finished, times=True))
+        except KubeError as error:
+            logger.error("its times were refused, too: %s", error)  # noqa: TRY400 -- the text says all
+            await self._show(conditions.essence(before, moment, finished, times=False))
 
     # -- status and Events ---------------------------------------------------------------------
 
@@ -422,38 +463,6 @@ class SyncWorker:
                 )
             except KubeError as error:
                 logger.warning("Event %s could not be posted: %s", event.reason, error)
-
-
-class _Teller:
-    """Passes a running cycle's progress on, not more often than every so many seconds."""
-
-    def __init__(self, show: Callable[[Progress], Coroutine[Any, Any, None]], every: float) -> None:
-        self._show = show
-        self._every = every
-        self._news = Progress("starting", 0, None)
-        self._heard = asyncio.Event()
-        self._writing: asyncio.Task[None] | None = None
-
-    def hear(self, progress: Progress) -> None:
-        """Take note of where the cycle is."""
-        self._news = progress
-        self._heard.set()
-
-    async def run(self) -> None:
-        """Pass on what was heard, until cancelled; raises what showing it raises."""
-        while True:
-            await self._heard.wait()
-            self._heard.clear()
-            self._writing = asyncio.create_task(self._show(self._news))
-            await asyncio.shield(self._writing)
-            await asyncio.sleep(self._every)
-
-    async def settle(self) -> None:
-        """Wait for a write under way, which would otherwise overtake the run's last one."""
-        if self._writing is not None:
-            await asyncio.wait({self._writing}, timeout=_SETTLE_SECONDS)
-            if self._writing.done() and not self._writing.cancelled():
-                self._writing.exception()  # seen; a resource that is gone shows soon enough
 
 
 def _as_requested(body: Mapping[str, Any]) -> Json:

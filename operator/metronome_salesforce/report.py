@@ -91,6 +91,7 @@ class CycleReport:
     api_calls: list[tuple[str, str, str, int]] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     rejected_codes: dict[str, int] = field(default_factory=dict)
+    rejected_operations: dict[str, dict[str, int]] = field(default_factory=dict)
     rejected_since: dict[str, str] = field(default_factory=dict)
     customers: dict[str, int] = field(default_factory=dict)
     notes: dict[str, dict[str, int]] = field(default_factory=dict)

@@ -14,9 +14,12 @@ First match wins; every answer is a run now, a time to look again, or nothing wh
 Nothing is remembered here. What a decision needs stands in the resource's status, which is written
 when a run is over: a crash in a run leaves everything as it was before, and so repeats the run.
 Tokens given while suspended are thus carried out on resuming. A change of the spec counts whatever
-it changes, as a generation does not tell; so does resuming after it.
+it changes, as a generation does not tell; so does resuming after it. Whether it changes what a run
+looks at, a digest tells: then what was reached before counts for nothing, and the run is full.
 """
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -47,7 +50,7 @@ class LastRun:
     """What matters of the newest run that is over.
 
     `generation` is that of the spec it followed (None: not known), `attempts` how many runs have
-    failed one after the other, this one included.
+    failed alike one after the other, this one included.
     """
 
     started_at: datetime
@@ -62,12 +65,16 @@ class LastRun:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What a resource's status tells of the past; times are aware."""
+    """What a resource's status tells of the past; times are aware.
+
+    `reach` is the digest of the spec with which everything was reached last, see `reach_digest`.
+    """
 
     last_run: LastRun | None = None
     last_full_resync: datetime | None = None
     handled_request: str | None = None
     handled_full_resync: str | None = None
+    reach: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,14 +182,31 @@ def next_time(spec: MetronomeSyncSpec, after: datetime) -> datetime:
     raise AssertionError("the models refuse schedules that never come")
 
 
+def reach_digest(spec: MetronomeSyncSpec) -> str:
+    """A digest of all that decides which rows belong into which org, and of nothing else.
+
+    A run looks at recent rows only because an earlier one reached the others, which it did for this
+    part of the spec. It holds no secret: keys and credentials are not in the spec.
+    """
+    parts = [
+        [spec.metronome.base_url, spec.metronome.salesforce_id_field],
+        spec.salesforce.instance_url,
+        sorted(spec.objects),
+        [str(spec.invoices.since), sorted(spec.invoices.statuses)],
+        spec.window_size,
+        [spec.usage.lookback.total_seconds(), spec.usage.skip_zero],
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
 def _owes_full(spec: MetronomeSyncSpec, history: History, now: datetime) -> bool:
     """Whether a run that starts now must look at everything.
 
-    So it must when no run ever did, when the last one meant to and failed, and when the next
-    scheduled run would come too late for `fullResyncEvery`.
+    So it must when no run ever did with this spec's reach, when the last one meant to and failed,
+    and when the next scheduled run would come too late for `fullResyncEvery`.
     """
     last = history.last_run
-    if last is None or history.last_full_resync is None:
+    if last is None or history.last_full_resync is None or history.reach != reach_digest(spec):
         return True
     if last.full and last.outcome in (Outcome.FAILED, Outcome.REFUSED):
         return True
@@ -199,6 +223,7 @@ def history_of(status: Mapping[str, Any]) -> History:
         last_full_resync=_time(status.get("lastFullResyncTime")),
         handled_request=status.get("lastHandledRequest"),
         handled_full_resync=status.get("lastHandledFullResync"),
+        reach=status.get("lastReachDigest"),
     )
 
 

@@ -31,6 +31,7 @@ from metronome_salesforce.fieldtypes import (
     Day,
     Duration,
     InstanceUrl,
+    Lookback,
     MetronomeUrl,
     Name,
     SalesforceIdField,
@@ -155,7 +156,7 @@ class InvoicesSpec(_Part):
 class UsageSpec(_Part):
     """`spec.usage`: which usage is synced."""
 
-    lookback: Duration = timedelta(days=34)
+    lookback: Lookback = timedelta(days=34)
     skip_zero: bool = True
 
 

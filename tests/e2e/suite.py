@@ -366,6 +366,15 @@ def deploy_package(org: SalesforceOrg) -> None:
     org.assign_permission_set(INTEGRATION, PERMISSION_SET)
 
 
+@contextmanager
+def second_org(one: Company) -> Iterator[tuple[SalesforceOrg, str]]:
+    """Another, empty org of the company, and its address; the same Secrets sign in to it."""
+    org, salesforce = _org(one.tenant, package=True)
+    org.add_client_app(one.client_id, one.client_secret, INTEGRATION)
+    with salesforce.serve(tls=one.authority) as served:
+        yield org, served.url
+
+
 def undisturbed(one: Company) -> Content:
     """What a second org of the company holds after one cycle that nothing disturbs."""
     org, salesforce = _org(one.tenant, package=True)

@@ -127,7 +127,7 @@ def api_key_wrong(one: Company) -> Case:
     wrong = secret_manifest("api-key-wrong-metronome", {"apiKey": secret_value("wrong-api-key")})
     return Case(
         "api-key-wrong", one, _in_place(parts, "metronome", wrong), "MetronomePermissionDenied",
-        "the Metronome API key may not read .*put another key into the Secret",
+        r"refused \(403\): the key is wrong, or has no read access; put a valid .*into the Secret",
         mended=[parts["metronome"]],
     )  # fmt: skip
 

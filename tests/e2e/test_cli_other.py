@@ -1,22 +1,36 @@
 """The other commands: help, the package, usage, and an installation without the sandbox."""
 
+import os
 import re
+import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
+from typing import Self
 
 import pytest
+import yaml
 
 from metronome_salesforce.cli import run
 from metronome_salesforce.sandbox.salesforce import INTEGRATION
 from tests.e2e.suite import (
     PERMISSION_SET,
+    Cluster,
+    Json,
     company,
+    eventually,
+    merged,
     references,
     run_cli,
+    start_cli,
     sync_manifest,
 )
 
+FAILED = 1
 COMMANDS = ("operator", "sync", "plan", "package", "demo", "sandbox")
 
 
@@ -47,6 +61,9 @@ def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str])
         (("sync",), "-f/--filename"),
         (("sync", "-f", "a", "--output", "xml"), "invalid choice: 'xml'"),
         (("sync", "-f", "a", "--last-success", "yesterday"), "--last-success"),
+        (("package", "zip", "a.zip", "--api-version", "99"), 'from 58.0 on, such as "66.0"'),
+        (("package", "zip", "a.zip", "--api-version", "66.1"), "--api-version"),
+        (("package", "zip", "a.zip", "--api-version", "30.0"), "--api-version"),
         (("operator", "--port", "http"), "invalid int value: 'http'"),
     ],
 )
@@ -76,6 +93,112 @@ def test_the_package_s_zip_deploys_on_a_fresh_org(tmp_path: Path) -> None:
         given = {"apiVersion": "v1", "kind": "List", "items": documents}
         planned = run_cli("plan", "-f", "-", given=given)
         assert planned.returncode == 0, planned.stdout
+
+
+class _Proxy:
+    """A proxy on loopback that lets nothing through and counts who asks."""
+
+    def __enter__(self) -> Self:
+        self.asked: list[str] = []
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        Thread(target=self._refuse, daemon=True).start()
+        return self
+
+    def _refuse(self) -> None:
+        with suppress(OSError):  # closed
+            while True:
+                connection, _ = self._socket.accept()
+                with connection:
+                    self.asked.append(connection.recv(1000).decode("latin-1").split("\r\n")[0])
+                    connection.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+
+@pytest.fixture(name="proxy")
+def _proxy() -> Iterator[_Proxy]:
+    with _Proxy() as proxy:
+        yield proxy
+
+
+def _lines_until(process: subprocess.Popen[str], last: str) -> str:
+    assert process.stdout is not None
+    lines = [process.stdout.readline()]
+    while last not in lines[-1]:
+        lines.append(process.stdout.readline())
+        assert lines[-1], "".join(lines) + (process.stderr.read() if process.stderr else "")
+    return "".join(lines)
+
+
+def test_the_sandbox_can_be_tried(tmp_path: Path, proxy: _Proxy) -> None:
+    """With what it prints, from the manifests that it writes, by kubectl and by `plan -f`.
+
+    Whatever is applied to it, it calls nobody outside: vendors would be called through the proxy.
+    """
+    folder = tmp_path / "sandbox"
+    environment = {
+        "HTTPS_PROXY": proxy.url, "https_proxy": proxy.url,
+        "HTTP_PROXY": proxy.url, "http_proxy": proxy.url,
+        "NO_PROXY": "", "no_proxy": "",
+    }  # fmt: skip
+    with start_cli(
+        "sandbox", "--customers", "4", "--folder", str(folder), environment=environment
+    ) as process:
+        said = _lines_until(process, " plan -f ")
+        assert "Rows written: 0." in said
+        assert re.search(r"^On the Account .+ hang now: .*invoices [1-9]", said, re.MULTILINE)
+        assert "Left on its Orphaned Customer record: 0 rows." in said
+
+        command = said[said.rindex("\nenv ") :]
+        planned = subprocess.run(
+            ["/bin/bash", "-c", command],
+            capture_output=True, text=True, timeout=60, check=False, env={**os.environ},
+        )  # fmt: skip
+        assert planned.returncode == 0, planned.stderr
+        assert "Planned: Dry run" in planned.stdout
+        assert "\ncustomers: 4, of which 3 linked and 1 orphaned\n" in planned.stdout
+
+        cluster = Cluster("sandbox", folder / "kubeconfig", tmp_path)
+        try:
+            manifests = str(folder / "manifests")
+            cluster.kubectl("apply", "--validate=false", "-f", manifests)
+            _refuses_vendors(cluster, folder)
+        finally:
+            cluster.close()
+        process.send_signal(signal.SIGINT)
+        _, complaints = process.communicate(timeout=30)
+    assert (process.returncode, complaints) == (0, "")
+    assert proxy.asked == []
+
+
+def _refuses_vendors(cluster: Cluster, folder: Path) -> None:
+    (sync,) = yaml.safe_load_all((folder / "manifests" / "sync.yaml").read_text("utf-8"))
+    changes: dict[str, Json] = {
+        "metronome": {"metronome": {"baseUrl": None}},  # which is the vendor's by default
+        "salesforce": {"salesforce": {"instanceUrl": "https://vendor.my.salesforce.com"}},
+    }
+    for name, over in changes.items():
+        given = {**sync, "metadata": {"name": name}, "spec": merged(sync["spec"], over)}
+        cluster.kubectl("apply", "--validate=false", "-f", "-", given=given)
+        stalled = "jsonpath={.status.conditions[?(@.type=='Stalled')].message}"
+
+        def message(name: str = name, stalled: str = stalled) -> str:
+            return cluster.kubectl("get", "msync", name, "-o", stalled)
+
+        said = eventually(message)
+        assert "The operator may not call the host" in said
+        reason = "jsonpath={.status.conditions[?(@.type=='Ready')].reason}"
+        assert cluster.kubectl("get", "msync", name, "-o", reason) == "HostNotAllowed"
+
+
+def test_the_sandbox_says_where_it_cannot_write(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    result = run_cli("sandbox", "--customers", "1", "--folder", str(tmp_path / "file"))
+
+    assert result.returncode == FAILED
+    assert result.stderr.strip() == f"cannot write to {tmp_path / 'file'}: Not a directory"
 
 
 def test_without_the_sandbox_s_libraries_a_sentence_says_what_to_install() -> None:

@@ -4,9 +4,12 @@ Each test has its own tenant and org, over http and https; what was written is w
 """
 
 import json
+import os
 import re
 import signal
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -18,6 +21,7 @@ import yaml
 
 from tests.e2e.suite import (
     KEYS,
+    SETTINGS,
     Company,
     Content,
     Json,
@@ -34,7 +38,7 @@ from tests.e2e.suite import (
     undisturbed,
 )
 
-SUCCEEDED, FAILED, USAGE, PARTIALLY_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+SUCCEEDED, FAILED, USAGE, PARTIALLY_FAILED, INTERRUPTED, NOBODY_READS = 0, 1, 2, 3, 130, 141
 OBJECTS = {
     "Customer": "Metronome_Orphan_Customer__c",
     "Plan": "Metronome_Plan__c",
@@ -128,7 +132,8 @@ def test_a_full_resync_reports_as_json_for_scripts(one: Company, file: Path) -> 
     assert report.keys() == {
         "id", "trigger", "started_at", "outcome", "reason", "message", "retry", "retry_after",
         "finished_at", "duration", "full", "rows", "api_requests", "api_calls", "rejected",
-        "rejected_codes", "rejected_since", "customers", "notes", "events", "quota", "links",
+        "rejected_codes", "rejected_operations", "rejected_since", "customers", "notes",
+        "events", "quota", "links",
     }  # fmt: skip
     ended = [report[key] for key in ("outcome", "reason", "trigger", "full", "rejected")]
     assert ended == ["Succeeded", "Succeeded", "FullResync", True, []]
@@ -155,7 +160,7 @@ def test_rejected_rows_give_code_3_and_are_named(one: Company, file: Path) -> No
     result = run_cli("sync", "-f", str(file))
 
     assert result.returncode == PARTIALLY_FAILED
-    assert result.stdout.startswith("PartiallyFailed: Salesforce refused ")
+    assert result.stdout.startswith("PartiallyFailed (RowsRejected): Salesforce refused ")
     assert "FIELD_CUSTOM_VALIDATION_EXCEPTION" in result.stdout
     assert one.org.count("Metronome_Plan__c") == 0
     assert one.org.count("Metronome_Invoice__c") > 0
@@ -170,22 +175,17 @@ def test_a_wrong_key_gives_code_1_and_a_sentence(one: Company, tmp_path: Path) -
     result = run_cli("sync", "-f", str(written_to(tmp_path / "a.yaml", sync, metronome, *others)))
 
     assert result.returncode == FAILED
-    assert result.stdout.startswith("Failed: the Metronome API key may not read ")
+    assert result.stdout.startswith(
+        "Failed (MetronomePermissionDenied): GET /v1/customers was refused (403): the key is wrong"
+    )
     assert no_secret_in(result)
 
 
-def test_a_refused_plan_gives_code_1(one: Company, tmp_path: Path, file: Path) -> None:
-    run_cli("sync", "-f", str(file))
-    one.org.statistics.reset()
-    for customer in one.tenant.customers():
-        for invoice in one.tenant.invoices(customer["id"]):
-            if invoice["status"] == "DRAFT":
-                one.tenant.delete_draft_invoice(invoice["id"])
-    careful = manifests(one, prune={"maxDeletePercent": 0})
-    result = run_cli("sync", "-f", str(written_to(tmp_path / "careful.yaml", *careful)))
+def test_a_refused_plan_gives_code_1(one: Company, tmp_path: Path) -> None:
+    result = run_cli("sync", "-f", str(refused(one, tmp_path)))
 
     assert result.returncode == FAILED
-    assert result.stdout.startswith("Refused: The plan deletes ")
+    assert result.stdout.startswith("Refused (TooManyDeletes): The plan deletes ")
     assert "spec.prune.maxDeletePercent" in result.stdout
     assert one.org.statistics.total_rows == 0
 
@@ -196,8 +196,8 @@ def test_a_missing_secret_is_named(one: Company, tmp_path: Path) -> None:
 
     assert result.returncode == FAILED
     assert result.stdout.splitlines()[0] == (
-        "Failed: Secret acme-metronome with Metronome's API key does not exist in namespace"
-        " default; create it."
+        "Failed (SecretNotFound): Secret acme-metronome with Metronome's API key does not exist in"
+        " namespace default; create it."
     )
     assert one.metronome.requests == {}
 
@@ -206,7 +206,9 @@ def test_hosts_are_limited_as_in_the_cluster(one: Company, file: Path) -> None:
     result = run_cli("sync", "-f", str(file), environment={})
 
     assert result.returncode == FAILED
-    assert result.stdout.startswith("Failed: The operator may not call the host 127.0.0.1.")
+    assert result.stdout.startswith(
+        "Failed (HostNotAllowed): The operator may not call the host 127.0.0.1."
+    )
     assert one.metronome.requests == {}
 
 
@@ -222,6 +224,23 @@ def test_a_folder_and_standard_input_are_read(one: Company, tmp_path: Path) -> N
 
     assert result.returncode == SUCCEEDED, result.stdout
     assert content(one.org) == undisturbed(one)
+
+
+def test_documents_of_other_kinds_are_told_in_one_line(one: Company, tmp_path: Path) -> None:
+    """A folder as a checkout has it, with the operator's own manifests beside."""
+    others = [
+        {"apiVersion": version, "kind": kind, "metadata": {"name": "operator"}}
+        for version, kind in (
+            ("v1", "Namespace"), ("v1", "ServiceAccount"), ("apps/v1", "Deployment"),
+        )
+    ]  # fmt: skip
+    file = written_to(tmp_path / "all.yaml", *others, *manifests(one, objects=["Customer"]))
+    result = run_cli("plan", "-f", str(file))
+
+    assert result.returncode == SUCCEEDED
+    assert result.stderr.splitlines() == [
+        f"{file}:1: Namespace (v1) is of no use here; ignored, as are 2 other documents"
+    ]
 
 
 def test_of_several_syncs_one_must_be_named(one: Company, tmp_path: Path) -> None:
@@ -390,6 +409,81 @@ def test_a_plan_s_details_are_what_the_sync_then_writes(one: Company, file: Path
     )
 
 
+def refused(one: Company, tmp_path: Path) -> Path:
+    """Manifests of a sync whose next plan is refused: all drafts are gone, and no row may go."""
+    assert run_cli("sync", "-f", str(written_to(tmp_path / "a.yaml", *manifests(one)))).stdout
+    one.org.statistics.reset()
+    for customer in one.tenant.customers():
+        for invoice in one.tenant.invoices(customer["id"]):
+            if invoice["status"] == "DRAFT":
+                one.tenant.delete_draft_invoice(invoice["id"])
+    careful = manifests(one, prune={"maxDeletePercent": 0})
+    return written_to(tmp_path / "careful.yaml", *careful)
+
+
+def test_a_refused_plan_shows_what_would_go(one: Company, tmp_path: Path) -> None:
+    """That is what the refusal sends people to look at."""
+    file = refused(one, tmp_path)
+    drafts = {
+        row["Metronome_Invoice_ID__c"]
+        for row in one.org.rows("Metronome_Invoice__c")
+        if row["Status__c"] == "Draft"
+    }
+    as_text = run_cli("plan", "-f", str(file), "--details")
+    as_json = run_cli("plan", "-f", str(file), "--details", "--output", "json")
+
+    assert (as_text.returncode, as_json.returncode) == (FAILED, FAILED)
+    gone = set(re.findall(r"^- Invoice (\S+)$", as_text.stdout, re.MULTILINE))
+    assert drafts == gone
+    assert "\nRefused (TooManyDeletes): The plan deletes " in as_text.stdout
+    document = json.loads(as_json.stdout)
+    assert drafts == {
+        row["key"]
+        for row in document["changes"]
+        if (row["object"], row["operation"]) == ("Invoice", "delete")
+    }
+    assert document["report"]["reason"] == "TooManyDeletes"
+    assert one.org.statistics.total_rows == 0
+
+
+# -- output that cannot be written -----------------------------------------------------------------
+
+
+def test_a_reader_that_has_seen_enough_ends_a_plan_quietly(one: Company, file: Path) -> None:
+    """As `| head` and the q of `| less` do."""
+    with start_cli("plan", "-f", str(file), "--details") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith("+ Customer ")
+        process.stdout.close()
+        said = process.stderr.read()
+        process.wait(20)
+
+    assert [line for line in said.splitlines() if not line.startswith("{")] == []
+    assert process.returncode == NOBODY_READS
+    assert one.org.statistics.total_rows == 0
+
+
+@pytest.mark.parametrize("arguments", [("plan", "--details"), ("sync", "--dry-run"), ("--help",)])
+def test_a_full_disk_is_told(arguments: tuple[str, ...], file: Path) -> None:
+    """Also by what is buffered until the end, as it is unless somebody asks for other."""
+    command, *others = arguments
+    given = () if command == "--help" else ("-f", str(file))
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "metronome_salesforce", command, *given, *others],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, **SETTINGS, "PYTHONUNBUFFERED": ""},
+        )
+    said = [line for line in result.stderr.splitlines() if not line.startswith("{")]
+    assert said == ["cannot write the output: No space left on device"]
+    assert result.returncode == FAILED
+
+
 # -- ctrl-C ----------------------------------------------------------------------------------------
 
 
@@ -406,6 +500,38 @@ def test_ctrl_c_while_reading_ends_at_once_and_writes_nothing(one: Company, file
     )
     assert "Traceback" not in said
     assert one.org.statistics.total_rows == 0
+
+
+def test_ctrl_c_ends_the_waits_between_attempts(one: Company, file: Path) -> None:
+    """Metronome does not answer; the pauses between the attempts are longer than anybody waits."""
+    one.metronome.faults.add("GET /v1/customers", status=429, headers={"Retry-After": "60"})
+    with start_cli("sync", "-f", str(file)) as process:
+        eventually(lambda: one.metronome.requests)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        out, said = process.communicate(timeout=20)
+
+    assert time.monotonic() - began < 2
+    assert (process.returncode, out) == (INTERRUPTED, "")
+    assert said.splitlines()[-1] == (
+        "stopped; what was written so far stands, and the next run goes on from here"
+    )
+    assert "Traceback" not in said
+
+
+def test_a_second_ctrl_c_ends_the_process(one: Company, file: Path) -> None:
+    """Although Salesforce is in no hurry to answer the call that is under way."""
+    one.salesforce.faults.add("GET /services/data/*", delay=6)
+    with start_cli("sync", "-f", str(file)) as process:
+        eventually(one.session_tokens)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        while "ctrl-C again" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        assert process.wait(3) == -signal.SIGINT
 
 
 def test_ctrl_c_while_writing_ends_between_two_calls(one: Company, file: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from metronome_salesforce.objects import OBJECTS
+from metronome_salesforce.planning import FieldChange
 from metronome_salesforce.report import Outcome
 from metronome_salesforce.sandbox.salesforce import INTEGRATION
 from tests.expectation import (
@@ -67,13 +69,21 @@ async def test_a_daily_cycle_heals_what_somebody_else_edited_within_its_reach(
 
 
 async def test_edits_stay_where_that_was_wished(stage: Stage) -> None:
+    """By daily cycles, by full resyncs, and in what a plan shows."""
     stage.spec = {"healEdits": False}
-    draft = stage.drafts()[0]
-    stage.org.update(INVOICE, draft["Id"], EDITS[INVOICE], username=stage.clerk())
+    for sobject, values in EDITS.items():
+        row = stage.org.rows(sobject)[1]
+        stage.org.update(sobject, row["Id"], values, username=stage.clerk())
 
     await stage.cycle()
-
     assert stage.written == Counter()
+    await stage.cycle(full=True)
+    assert stage.written == Counter()
+
+    shown: list[FieldChange] = []
+    stage.plan = lambda plan: shown.extend(plan.details(OBJECTS))
+    await stage.cycle(full=True, dry_run=True)
+    assert shown == []
 
 
 @pytest.mark.parametrize(
@@ -182,6 +192,25 @@ async def test_refused_usage_is_tried_again_however_old_it_is(stage: Stage) -> N
     wanted = stage.expected()
     assert any(str(row.fields["Start__c"])[:10] == day for row in wanted[USAGE].values())
     assert [one for one in differences(wanted, stage.org) if USAGE in one] == []
+
+
+async def test_a_full_resync_goes_back_to_refused_usage_too(fresh: Stage) -> None:
+    """Here to a day before the look-back and before all usage that the org has."""
+    day = f"{fresh.usage_from}"
+    fresh.org.add_validation_rule(
+        USAGE, "Not_That_Day", lambda row: str(row["Start__c"])[:10] == day, "Not that day"
+    )
+    await fresh.cycle()
+    fresh.advance(3 * DAY)
+    await fresh.cycle()
+    assert fresh.rejected_since == {"usage": fresh.usage_from}
+
+    fresh.org.remove_validation_rule(USAGE, "Not_That_Day")
+    fresh.advance(DAY)
+    report = await fresh.cycle(full=True)
+
+    assert (report.outcome, report.rejected_since) == (Outcome.SUCCEEDED, {})
+    assert differences(fresh.expected(), fresh.org) == []
 
 
 async def test_a_full_org_is_told_before_or_by_each_row(fresh: Stage) -> None:

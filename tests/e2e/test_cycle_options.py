@@ -22,6 +22,7 @@ from tests.expectation import (
 from tests.stage import Stage
 
 DAY = timedelta(days=1)
+BALANCE = "Credit_Balance__c"
 
 
 async def test_hourly_windows(fresh: Stage) -> None:
@@ -80,6 +81,34 @@ async def test_a_chosen_few_objects(fresh: Stage) -> None:
     fresh.spec = {}
     await fresh.cycle(full=True)
     assert differences(wanted, fresh.org) == []
+
+
+@pytest.mark.parametrize(
+    ("objects", "empty", "kept"),
+    [
+        (["Customer", "CreditGrant"], {"Current_Spend__c", "Last_Invoice_Total__c"}, BALANCE),
+        (["Customer", "Invoice"], {BALANCE}, "Current_Spend__c"),
+    ],
+)
+async def test_sums_of_what_is_not_synced_are_empty(
+    stage: Stage, objects: list[str], empty: set[str], kept: str
+) -> None:
+    """And not what they were once: nobody could tell an old amount from a new one."""
+    account = stage.account("Acme")
+    stage.tenant.set_salesforce_account(stage.customer(0), account)
+    await stage.cycle()
+    wanted = stage.expected()
+    stage.spec = {"objects": objects}
+
+    await stage.cycle(full=True)
+
+    for sobject, prefix in ((CUSTOMER, ""), ("Account", "Metronome_")):
+        rows = stage.org.rows(sobject)
+        assert {row[f"{prefix}{name}"] for row in rows for name in empty} == {None}
+        assert any(row[f"{prefix}{kept}"] is not None for row in rows)
+    stage.spec = {}
+    await stage.cycle(full=True)
+    assert differences(wanted, stage.org) == []
 
 
 @pytest.mark.parametrize("first", [{}, {"invoices": {"statuses": ["Draft"]}}])

@@ -214,17 +214,34 @@ def test_a_rotated_secret_is_tried_at_once(bench: Bench) -> None:
 
 
 def test_a_change_of_the_spec_runs_a_cycle_with_it(bench: Bench) -> None:
+    """One that changes what is looked at builds on nothing that was reached before."""
+    rejected = REJECTED | {"rejected_since": {"usage": "2026-03-01"}}
+    bench.behave("acme", report=rejected)
     with bench.operating():
         bench.add_sync()
         eventually(lambda: bench.ran(1))
-        bench.patch("acme", {"spec": {"windowSize": "Hour"}})
+        first = bench.status()
+        bench.patch("acme", {"spec": {"historyLimit": 5}})
         eventually(lambda: bench.ran(2))
-    last = bench.runs()[-1]
-    assert (last["trigger"], last["sync"]["spec"]["windowSize"]) == ("SpecChanged", "Hour")
-    assert bench.status()["observedGeneration"] == 2
+        bench.patch("acme", {"spec": {"windowSize": "Hour"}})
+        eventually(lambda: bench.ran(3))
+        bench.annotate("acme", "requested-at", "1")
+        eventually(lambda: bench.ran(4))
+    _, same, other, after = bench.runs()
+    assert (same["trigger"], same["full"]) == ("SpecChanged", False)
+    assert same["lastSuccess"] == first["lastReachTime"]
+    assert same["rejectedSince"] == {"usage": "2026-03-01"}
+    assert (other["trigger"], other["sync"]["spec"]["windowSize"]) == ("SpecChanged", "Hour")
+    assert (other["full"], other["lastSuccess"], other["rejectedSince"]) == (True, None, None)
+    assert (after["full"], after["lastSuccess"] is None) == (False, False)
+    assert bench.status()["observedGeneration"] == 3
 
 
-def test_deletion_stops_the_cycle_and_frees_the_lease(bench: Bench) -> None:
+def test_deletion_stops_the_cycle_and_frees_the_lease(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its log has an end, too."""
+    caplog.set_level(logging.INFO)
     bench.behave("acme", hold=True)
     with bench.operating():
         bench.add_sync()
@@ -237,6 +254,20 @@ def test_deletion_stops_the_cycle_and_frees_the_lease(bench: Bench) -> None:
         eventually(lambda: "holderIdentity" not in bench.lease())
         assert bench.cluster.objects("metronomesyncs") == []
         eventually(lambda: 'name="acme"' not in bench.probe("/metrics")[1])
+    told = [line for line in caplog.messages if line.startswith("cycle ")]
+    assert told == ["cycle starts (Created)", "cycle stopped: the MetronomeSync was deleted"]
+
+
+def test_a_cycle_that_ends_with_the_operator_says_so_in_the_log(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    bench.behave("acme", hold=True)
+    with bench.operating():
+        bench.add_sync()
+        eventually(bench.runs)
+    told = [line for line in caplog.messages if line.startswith("cycle ")]
+    assert told == ["cycle starts (Created)", "cycle stopped: the operator ends"]
 
 
 def test_a_sync_that_is_created_again_starts_from_nothing(bench: Bench) -> None:

@@ -191,14 +191,82 @@ def test_an_operator_with_bad_settings_says_so_and_ends(bench: Bench) -> None:
 
 
 def test_a_report_that_the_api_server_refuses_still_ends_the_run(bench: Bench) -> None:
-    """Else the run would be repeated for ever."""
-    bench.behave("acme", report={"notes": {"cut": {"Plan.Name": "many"}}})
+    """Else the run would be repeated for ever; and nothing false stays of the run before."""
+    with bench.operating():
+        bench.add_sync()
+        eventually(lambda: bench.condition("Ready") == ("True", "Succeeded"))
+        first = bench.status()
+        bench.behave("acme", report={"notes": {"cut": {"Plan.Name": "many"}}})
+        bench.annotate("acme", "requested-at", "1")
+        eventually(lambda: bench.ran(2))
+        eventually(lambda: "unexpected_errors_total" in bench.probe("/metrics")[1])
+        eventually(lambda: bench.condition("Reconciling") == ("False", "Idle"))
+        status = bench.status()
+        assert bench.condition("Ready") == ("Unknown", "ReportRefused")
+        assert bench.condition("Stalled") == ("False", "ReportRefused")
+        sentence = next(one["message"] for one in status["conditions"] if one["type"] == "Ready")
+        assert "Succeeded" in sentence
+        assert "apply the CRDs of this operator's version" in sentence
+        run = status["lastRun"]
+        assert (run["outcome"], run["trigger"]) == ("Succeeded", "Requested")
+        assert "rows" not in run, "they are those of the run before"
+        assert status["lastHandledRequest"] == "1"
+        assert status["lastReachTime"] == run["startedAt"]
+        assert status["lastSuccessTime"] == run["finishedAt"]
+        assert status["lastFullResyncTime"] == first["lastFullResyncTime"]
+        assert "progress" not in status
+
+        bench.behave("acme")
+        bench.annotate("acme", "requested-at", "2")
+        eventually(lambda: bench.condition("Ready") == ("True", "Succeeded"))
+        eventually(lambda: bench.event_reasons()[-1] == "Recovered")
+    assert "ReportRefused" in bench.event_reasons()
+    assert [run["full"] for run in bench.runs()] == [True, False, False]
+
+
+def test_a_report_whose_times_are_refused_still_ends_the_run(bench: Bench) -> None:
+    """It is not taken for reach: nobody knows since when."""
+    bench.behave("acme", report={"started_at": "before breakfast", "finished_at": "later"})
     with bench.operating():
         bench.add_sync()
         eventually(lambda: bench.ran(1))
-        eventually(lambda: "unexpected_errors_total" in bench.probe("/metrics")[1])
-    assert bench.status()["lastRun"]["outcome"] == "Succeeded"
+        eventually(lambda: bench.condition("Ready") == ("Unknown", "ReportRefused"))
+        eventually(lambda: bench.condition("Reconciling") == ("False", "Idle"))
+    status = bench.status()
+    assert status["lastRun"]["outcome"] == "Succeeded"
+    assert not {"lastReachTime", "lastSuccessTime", "lastFullResyncTime"} & status.keys()
     assert len(bench.runs()) == 1
+
+
+@pytest.mark.parametrize("verb", ["get", "create", "update"])
+def test_rights_on_leases_that_are_missing_are_told(bench: Bench, verb: str) -> None:
+    with bench.operating():
+        bench.add_sync()
+        eventually(lambda: bench.ran(1))
+        if verb == "create":
+            bench.request(
+                "DELETE",
+                "/apis/coordination.k8s.io/v1/namespaces/default/leases/metronome-sync-acme",
+            )
+        bench.cluster.faults.add(
+            Match(verb=verb, resource="leases"), status=403, message=f"cannot {verb} leases"
+        )
+        bench.annotate("acme", "requested-at", "1")
+        eventually(lambda: bench.condition("Stalled") == ("True", "LeaseForbidden"))
+        assert bench.condition("Ready") == ("False", "LeaseForbidden")
+        conditions = bench.status()["conditions"]
+        sentence = next(one["message"] for one in conditions if one["type"] == "Stalled")
+        assert "may not get, create and update leases in namespace default" in sentence
+        assert f"cannot {verb} leases" in sentence, "the API server's own words"
+        eventually(lambda: bench.event_reasons()[-1] == "LeaseForbidden")
+        stalled = 'stalled{name="acme",namespace="default"} 1.0'
+        eventually(lambda: stalled in bench.probe("/metrics")[1])
+
+        bench.cluster.faults.clear()
+        eventually(lambda: bench.ran(2))
+        eventually(lambda: bench.event_reasons()[-1] == "Recovered")
+        assert bench.condition("Stalled")[0] == "False"
+    assert bench.event_reasons().count("LeaseForbidden") == 1
 
 
 def test_credentials_that_no_longer_count_end_the_process(bench: Bench) -> None:

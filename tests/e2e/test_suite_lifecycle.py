@@ -21,6 +21,7 @@ from tests.e2e.suite import (
     content,
     eventually,
     message,
+    second_org,
     undisturbed,
 )
 
@@ -210,11 +211,60 @@ def test_a_changed_spec_runs_at_once(space: Space, acme: Company) -> None:
     space.patch({"objects": ["Customer", "Usage"], "windowSize": "None"})
     status = space.wait_for_run(2)
 
-    assert (status["lastRun"]["trigger"], status["lastRun"]["generation"]) == ("SpecChanged", 2)
+    run = status["lastRun"]
+    assert (run["trigger"], run["generation"], run["full"]) == ("SpecChanged", 2, True)
     assert status["observedGeneration"] == 2
     windows = {row["Window_Size__c"] for row in acme.org.rows("Metronome_Usage__c")}
     assert windows == {"None"}
     assert acme.org.count("Metronome_Plan__c") > 0, "rows of a type taken away stay"
+
+
+def test_another_org_gets_everything(space: Space, acme: Company) -> None:
+    """Rows of every age: what was reached in the first org says nothing of the second."""
+    space.start(acme)
+    space.wait_for_run()
+    with second_org(acme) as (org, url):
+        space.patch({"salesforce": {"instanceUrl": url}})
+        status = space.wait_for_run(2)
+
+        run = status["lastRun"]
+        assert (run["trigger"], run["full"]) == ("SpecChanged", True)
+        assert content(org) == undisturbed(acme)
+        space.request("and then a daily one")
+        assert space.status()["lastRun"]["full"] is False
+
+
+def test_objects_and_statuses_that_are_added_come_whole(space: Space, acme: Company) -> None:
+    """Invoices too that are older than what a daily cycle looks at."""
+    few: Json = {"objects": ["Customer", "Plan"], "invoices": {"statuses": ["Draft"]}}
+    space.start(acme, **few, usage={"lookback": "2d"})
+    space.wait_for_run()
+    space.patch({"objects": None, "invoices": None, "usage": None})
+    status = space.wait_for_run(2)
+
+    assert (status["lastRun"]["trigger"], status["lastRun"]["full"]) == ("SpecChanged", True)
+    assert content(acme.org) == undisturbed(acme)
+
+
+def test_a_window_size_is_changed_for_all_that_is_there(space: Space, acme: Company) -> None:
+    """With a shorter look-back at once: no full resync finds rows of the former size later on."""
+    space.start(acme, usage={"lookback": "9d"})
+    space.wait_for_run()
+    days = {row["Start__c"][:10] for row in acme.org.rows("Metronome_Usage__c")}
+    allowed = {"prune": {"maxDeletePercent": 100}}
+    space.patch({"usage": {"lookback": "1d"}, "windowSize": "Hour", **allowed})
+    status = space.wait_for_run(2)
+    assert status["lastRun"]["full"] is True
+    space.patch({"prune": {"maxDeletePercent": 10}})
+    space.wait_for_run(3)
+
+    acme.org.statistics.reset()
+    status = space.request("all of it", key=FULL_RESYNC)
+    assert (status["lastRun"]["outcome"], status["lastRun"]["full"]) == ("Succeeded", True)
+    assert acme.org.statistics.total_rows == 0
+    rows = acme.org.rows("Metronome_Usage__c")
+    assert {row["Window_Size__c"] for row in rows} == {"Hour"}
+    assert {row["Start__c"][:10] for row in rows} == days
 
 
 def test_a_second_sync_runs_beside_a_slow_first(space: Space, acme: Company) -> None:

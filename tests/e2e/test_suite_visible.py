@@ -9,9 +9,11 @@ import subprocess
 import time
 
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.suite import (
+    CRDS,
     GROUP,
     VERSION,
     Company,
@@ -19,6 +21,7 @@ from tests.e2e.suite import (
     Space,
     eventually,
     merged,
+    secret_manifest,
     sync_manifest,
 )
 from tests.kubectl import kubectl_path
@@ -43,6 +46,10 @@ CRON = (
 DURATION = (
     "must be a duration above zero of days, hours, minutes and seconds in that order, such as 34d,"
     " 6h or 1h30m"
+)
+LOOKBACK = (
+    "must be a duration of at least 1d: days, hours, minutes and seconds in that order, such as"
+    " 34d or 36h"
 )
 ACCOUNT = (
     "account.id must be the id of an Account in 15 or 18 letters and digits that begin with 001"
@@ -86,7 +93,15 @@ BAD_SYNCS: list[tuple[Json, str]] = [
     ),
     (
         {"usage": {"lookback": "34 days"}},
-        f'spec.usage.lookback: Invalid value: "34 days": usage.lookback {DURATION}',
+        f'spec.usage.lookback: Invalid value: "34 days": usage.lookback {LOOKBACK}',
+    ),
+    (
+        {"usage": {"lookback": "6h"}},
+        f'spec.usage.lookback: Invalid value: "6h": usage.lookback {LOOKBACK}',
+    ),
+    (
+        {"fullResyncEvery": "weekly"},
+        f'spec.fullResyncEvery: Invalid value: "weekly": fullResyncEvery {DURATION}',
     ),
     (
         {"prune": {"maxDeletePercent": 101}},
@@ -262,6 +277,28 @@ def test_every_day_kubectl(space: Space, acme: Company) -> None:
     assert space.kubectl("get", "msync", "-o", "name") == ""
 
 
+def test_the_last_sync_is_not_the_last_failure(space: Space, acme: Company) -> None:
+    """A column that a failing cycle keeps young would hide that nothing has arrived for days."""
+    space.start(acme, dryRun=True, objects=["Customer"])
+    space.wait_for_run(outcome="Planned")
+    last_sync = ("get", "msync", "acme", "-o", f"jsonpath={{{column('Last sync')}}}")
+    assert space.kubectl(*last_sync) == ""
+
+    space.patch({"dryRun": False})
+    synced = space.wait_for_run(2)["lastSuccessTime"]
+    space.apply(secret_manifest("acme-metronome", {"apiKey": "not a key"}))
+    status = space.request("again")
+    assert status["lastRun"]["outcome"] == "Failed"
+    assert space.kubectl(*last_sync) == synced
+
+
+def column(name: str) -> str:
+    """Where a column of kubectl is read from."""
+    document = yaml.safe_load((CRDS / "metronomesyncs.yaml").read_text("utf-8"))
+    columns = document["spec"]["versions"][0]["additionalPrinterColumns"]
+    return next(str(one["jsonPath"]) for one in columns if one["name"] == name)
+
+
 def samples(space: Space) -> list[tuple[str, dict[str, str], float]]:
     """Metric, labels and value of all samples about this namespace."""
     found = []
@@ -269,8 +306,7 @@ def samples(space: Space) -> list[tuple[str, dict[str, str], float]]:
         for sample in family.samples:
             if sample.labels.get("namespace") == space.namespace:
                 name = family.name.removeprefix("metronome_salesforce_")
-                if not sample.name.endswith("_created"):
-                    found.append((name, sample.labels, sample.value))
+                found.append((name, sample.labels, sample.value))
     return found
 
 

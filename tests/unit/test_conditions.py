@@ -9,7 +9,7 @@ from metronome_salesforce import conditions
 from metronome_salesforce.conditions import Event, Moment, Tokens
 from metronome_salesforce.errors import ConfigError
 from metronome_salesforce.report import Counts, CycleReport, Outcome, Rejected, Retry, Trigger
-from metronome_salesforce.schedule import Run, decide, history_of
+from metronome_salesforce.schedule import Run, decide, history_of, reach_digest
 from metronome_salesforce.spec import MetronomeSyncSpec
 
 SIX = datetime(2026, 3, 5, 6, tzinfo=UTC)
@@ -38,9 +38,10 @@ def after(
     moment: Moment = NOW,
     tokens: Tokens = Tokens(),  # noqa: B008 -- a frozen value
     limit: int = 10,
+    reach: str = "digest",
 ) -> dict[str, Any]:
     """The status once the run is written."""
-    patch = conditions.finished(status, moment, ended, tokens, history_limit=limit)
+    patch = conditions.finished(status, moment, ended, tokens, history_limit=limit, reach=reach)
     return conditions.merged(status, patch)
 
 
@@ -172,11 +173,12 @@ def test_what_was_refused_is_looked_back_to_until_it_is_taken() -> None:
 
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.REFUSED, Outcome.PLANNED])
 def test_a_run_that_did_not_is_not(outcome: Outcome) -> None:
-    before = after({}, report(full=True))
+    before = after({}, report(full=True), reach="old")
     later = report(outcome, full=True, started_at="2026-03-06T06:00:00Z")
-    status = after(before, later)
+    status = after(before, later, reach="new")
 
     assert status["lastReachTime"] == "2026-03-05T06:00:00Z"
+    assert status["lastReachDigest"] == "old"
     assert status["lastFullResyncTime"] == "2026-03-05T06:00:00Z"
 
 
@@ -186,7 +188,6 @@ def test_only_a_success_is_the_last_success_when_it_ended() -> None:
 
 
 def test_rejected_rows_leave_the_next_run_a_daily_one() -> None:
-    status = after({}, report(Outcome.PARTIALLY_FAILED, full=True), Moment(SIX, 1))
     spec = MetronomeSyncSpec.model_validate(
         {
             "metronome": {"apiKeySecretRef": {"name": "metronome"}},
@@ -196,6 +197,8 @@ def test_rejected_rows_leave_the_next_run_a_daily_one() -> None:
             },
         }
     )
+    ended = report(Outcome.PARTIALLY_FAILED, full=True)
+    status = after({}, ended, Moment(SIX, 1), reach=reach_digest(spec))
     next_day = SIX + timedelta(days=1)
     decision = decide(spec, history_of(status), {}, next_day, generation=1)
 
@@ -234,6 +237,25 @@ def test_tries_that_fail_alike_share_a_line_of_the_history() -> None:
     status = after(status, report(Outcome.FAILED, id="once more", trigger=Trigger.RETRY, **missing))
     assert [entry["id"] for entry in status["history"]] == ["once more", "good"]
     assert status["failedAttempts"] == 3
+
+
+def test_tries_are_counted_for_one_failure_with_one_spec() -> None:
+    """What is new, or was just edited, is tried again as soon as a first failure."""
+
+    def failed(status: dict[str, Any], reason: str, generation: int) -> dict[str, Any]:
+        return after(status, report(Outcome.FAILED, reason=reason), Moment(SIX, generation))
+
+    status = failed({}, "MetronomeTimeout", 1)
+    status = failed(status, "MetronomeTimeout", 1)
+    assert status["failedAttempts"] == 2
+    status = failed(status, "SalesforceTimeout", 1)
+    assert status["failedAttempts"] == 1
+    status = failed(status, "SalesforceTimeout", 1)
+    assert status["failedAttempts"] == 2
+    status = failed(status, "SalesforceTimeout", 2)
+    assert status["failedAttempts"] == 1
+    refused = after(failed(status, "SalesforceTimeout", 2), report(Outcome.REFUSED))
+    assert refused["failedAttempts"] == 0
 
 
 def test_tokens_are_echoed_with_the_end_of_the_run() -> None:

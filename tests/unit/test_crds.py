@@ -95,6 +95,12 @@ GOOD_SYNCS: list[tuple[str, Any]] = [
     ("invoices", {"since": "2024-02-29", "statuses": ["Draft"]}),
     ("invoices", None),
     ("usage", {"lookback": "9999d9999h99999m999999s", "skipZero": False}),
+    ("usage.lookback", "1d"),
+    ("usage.lookback", "0034d"),
+    ("usage.lookback", "10d1s"),
+    ("usage.lookback", "24h"),
+    ("usage.lookback", "0d23h60m"),
+    ("usage.lookback", "86400s"),
     ("prune", {"enabled": False, "maxDeletePercent": 0}),
     ("fullResyncEvery", "90s"),
     ("healEdits", False),
@@ -199,7 +205,13 @@ BAD_SYNCS: list[tuple[str, Any, str]] = [
     ("invoices.statuses", [], ""),
     ("invoices.statuses", ["Draft", "Draft"], ""),
     ("invoices.statuses", ["DRAFT"], ""),
-    ("usage.lookback", "10000d", "duration"),
+    ("usage.lookback", "10000d", "must be a duration of at least 1d: days, hours"),
+    ("usage.lookback", "34 days", "must be a duration of at least 1d: days, hours"),
+    ("usage.lookback", "1h", "must be a duration of at least 1d: days, hours"),
+    ("usage.lookback", "23h59m59s", "must be a duration of at least 1d: days, hours"),
+    ("usage.lookback", "00d10h", "must be a duration of at least 1d: days, hours"),
+    ("usage.lookback", "0d", "must be a duration of at least 1d: days, hours"),
+    ("usage.lookback", "d", "must be a duration of at least 1d: days, hours"),
     ("usage.skipZero", 1, ""),
     ("prune.maxDeletePercent", 101, ""),
     ("prune.maxDeletePercent", -1, ""),
@@ -368,7 +380,7 @@ def test_schedules_are_judged_alike(by_sandbox: Judge, schedule: str) -> None:
     document = changed(SYNC, "schedule", schedule)
 
     refusal = by_model(document)
-    if "day-of-month" not in refusal:  # a day that no month has is beyond the CRD
+    if "no such day" not in refusal:  # a day that no month has is beyond the CRD
         assert bool(by_sandbox(document)) == bool(refusal)
 
 
@@ -489,6 +501,7 @@ STATUS: Json = {
     "lastSuccessTime": "2026-02-01T06:00:00Z",
     "lastFullResyncTime": "2026-02-01T06:00:00Z",
     "lastReachTime": "2026-02-02T06:00:00Z",
+    "lastReachDigest": "0123456789abcdef",
     "rejectedSince": {"invoices": "2025-11-30", "usage": "2026-01-02"},
     "failedAttempts": 0,
     "progress": {"stage": "Apply", "done": 1, "total": 2},

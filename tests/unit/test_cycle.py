@@ -244,11 +244,24 @@ async def test_an_edited_row_is_healed_or_left_as_asked() -> None:
     target.records["Invoice"]["i1"]["Status__c"] = "Void"
     target.edited = {"i1"}
 
-    await cycle(source, target, heal_edits=False, last_success=NOW)
-    assert target.records["Invoice"]["i1"]["Status__c"] == "Void"
+    for full in (False, True):
+        await cycle(source, target, heal_edits=False, full=full, last_success=NOW)
+        assert target.records["Invoice"]["i1"]["Status__c"] == "Void"
 
     await cycle(source, target, last_success=NOW)
     assert target.records["Invoice"]["i1"]["Status__c"] == "Finalized"
+
+
+async def test_a_full_resync_that_heals_no_edits_writes_what_changed_in_metronome() -> None:
+    target = MemoryTarget()
+    await cycle(tenant(customer(), invoice("i1", "Finalized", **DRAFT)), target)
+    target.records["Invoice"]["i1"]["Total__c"] = Decimal(7)
+    void = tenant(customer(), invoice("i1", "Void", **DRAFT))
+
+    report = await cycle(void, target, heal_edits=False, full=True, last_success=NOW)
+
+    assert report.rows["Invoice"].updated == 1
+    assert target.records["Invoice"]["i1"]["Status__c"] == "Void"
 
 
 async def test_a_touched_row_that_is_as_it_should_be_is_left_alone() -> None:

@@ -112,6 +112,35 @@ def test_pattern_never_matches_an_address() -> None:
         check_url("https://127.0.0.1", extra_hosts=["*.0.0.1"])
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.metronome.com",
+        "https://acme.my.salesforce.com",
+        "https://login.salesforce.com",
+        "https://test.salesforce.com",
+    ],
+)
+def test_without_the_default_hosts_only_listed_ones_are_called(url: str) -> None:
+    """A sandbox must not reach the vendors; a company may pin its one org."""
+    rules = host_rules(
+        {
+            "METRONOME_SALESFORCE_DEFAULT_HOSTS": "false",
+            "METRONOME_SALESFORCE_ALLOWED_HOSTS": "globex.my.salesforce.com,127.0.0.1",
+        }
+    )
+    rules.check("https://globex.my.salesforce.com")
+    rules.check("https://127.0.0.1:8443")
+
+    with pytest.raises(ConfigError) as caught:
+        rules.check(url)
+
+    assert caught.value.reason == "HostNotAllowed"
+    said = caught.value.message
+    assert "METRONOME_SALESFORCE_ALLOWED_HOSTS" in said
+    assert "*.my.salesforce.com" not in said, "it is not allowed"
+
+
 PIECES = [
     "api.metronome.com", ".my.salesforce.com", "evil.example", "acme", "127.0.0.1", "[::1]",
     "@", ":", "/", "\\", "?", "#", "%2e", "%", ".", ":443", "user:pw@", " ", "\t", "\n", "*", "-",
@@ -144,7 +173,15 @@ def test_rules_are_read_from_the_environment() -> None:
     rules.check("http://metronome.internal:8080")
 
 
-@pytest.mark.parametrize("environment", [{}, {"METRONOME_SALESFORCE_ALLOW_HTTP": "false"}])
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"METRONOME_SALESFORCE_ALLOW_HTTP": "false"},
+        {"METRONOME_SALESFORCE_DEFAULT_HOSTS": "true"},
+        {"METRONOME_SALESFORCE_DEFAULT_HOSTS": ""},
+    ],
+)
 def test_rules_are_strict_by_default(environment: dict[str, str]) -> None:
     assert host_rules(environment) == HostRules((), allow_http=False)
 
@@ -160,6 +197,9 @@ def test_setting_that_cannot_match_is_refused(entry: str) -> None:
     assert caught.value.reason == "InvalidSettings"
 
 
-def test_other_words_for_true_are_refused() -> None:
-    with pytest.raises(ConfigError, match="METRONOME_SALESFORCE_ALLOW_HTTP must be true or false"):
-        host_rules({"METRONOME_SALESFORCE_ALLOW_HTTP": "1"})
+@pytest.mark.parametrize(
+    "name", ["METRONOME_SALESFORCE_ALLOW_HTTP", "METRONOME_SALESFORCE_DEFAULT_HOSTS"]
+)
+def test_other_words_for_true_and_false_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} must be true or false"):
+        host_rules({name: "1"})

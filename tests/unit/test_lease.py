@@ -216,7 +216,7 @@ async def test_a_lease_is_renewed_while_the_worker_prepares_its_cycle(
         },
     }
     body = cluster.create("metronomesyncs", {**SYNC, "metadata": {"name": "acme"}, "spec": spec})
-    cluster.faults.add(Match(resource="secrets", verb="get"), delay=1.5, times=1)
+    cluster.faults.add(Match(resource="secrets", verb="get"), delay=4.0, times=1)
     runtime = Runtime(
         kube=kube,
         metrics=Metrics(),

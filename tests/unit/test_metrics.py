@@ -55,7 +55,8 @@ def test_runs_and_their_duration_are_counted(metrics: Metrics) -> None:
 
 def test_rows_are_counted_by_object_operation_and_outcome(metrics: Metrics) -> None:
     counts = Counts(created=5, updated=4, unchanged=3, deleted=2, rejected=1)
-    metrics.ran(ACME, report(rows={"Invoice": counts}))
+    refused = {"Invoice": {"update": 1}}
+    metrics.ran(ACME, report(rows={"Invoice": counts}, rejected_operations=refused))
     metrics.ran(ACME, report(rows={"Invoice": counts}, outcome=Outcome.PLANNED))
     metrics.ran(ACME, report(rows={"Invoice": counts}, outcome=Outcome.REFUSED))
     found = scraped(metrics, "rows_total", **IDENTITY, object="Invoice")
@@ -64,7 +65,7 @@ def test_rows_are_counted_by_object_operation_and_outcome(metrics: Metrics) -> N
         ("update", "succeeded"): 4,
         ("none", "unchanged"): 3,
         ("delete", "succeeded"): 2,
-        ("write", "rejected"): 1,
+        ("update", "rejected"): 1,
     }
 
 
@@ -134,6 +135,15 @@ def test_everything_of_a_deleted_sync_goes_and_nothing_else(metrics: Metrics) ->
     text = metrics.render().decode()
     assert 'name="acme"' not in text
     assert 'name="other"' in text
+
+
+def test_no_metric_tells_when_its_counting_began(metrics: Metrics) -> None:
+    """`rows_created` and the like would be read as a number of rows; they are times."""
+    metrics.ran(ACME, report(rows={"Plan": Counts(created=1)}))
+    families = text_string_to_metric_families(metrics.render().decode())
+    names = {sample.name for family in families for sample in family.samples}
+    assert [name for name in names if name.endswith("_created")] == []
+    assert "metronome_salesforce_rows_total" in names
 
 
 def test_the_version_is_shown(metrics: Metrics) -> None:

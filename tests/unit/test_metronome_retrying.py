@@ -103,6 +103,18 @@ async def test_a_refused_key_says_where_the_key_comes_from(clock: Clock) -> None
                 await plans(client)
 
 
+async def test_a_key_answered_403_may_be_wrong_or_have_no_rights(clock: Clock) -> None:
+    """Metronome answers an unknown key so as well."""
+    with ScriptedMetronome(Answer({"message": "Forbidden"}, status=403)) as server:
+        async with client_of(server.url, clock) as client:
+            with pytest.raises(
+                ConfigError,
+                match=r"refused \(403\): the key is wrong, or has no read access.*"
+                r"Secret that spec\.metronome\.apiKeySecretRef names",
+            ):
+                await plans(client)
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [

@@ -232,7 +232,8 @@ def _spelling(action: argparse.Action) -> str:
 def _shown(action: argparse.Action) -> str:
     if action.required:
         return "required"
-    return "" if action.default in {None, False} else f"`{action.default}`"
+    nothing = {None, False, argparse.SUPPRESS}
+    return "" if action.default in nothing else f"`{action.default}`"
 
 
 def _modules() -> str:
@@ -329,7 +330,7 @@ def _strings(path: Path) -> set[str]:
 
 def _product_files() -> Iterator[Path]:
     for path in PACKAGE.rglob("*.py"):
-        if "sandbox" not in path.parts and path.name != "demo.py":
+        if not {"sandbox", "demo"}.intersection(path.parts):
             yield path
 
 
@@ -366,6 +367,11 @@ def test_every_reason_is_explained_and_no_other() -> None:
     assert sorted(_reasons()) == sorted(explained)
 
 
+def test_no_default_is_a_word_of_the_parser_s_own() -> None:
+    """Its parser marks what has no default with a text."""
+    assert "SUPPRESS" not in _command_line()
+
+
 def test_every_environment_variable_is_named() -> None:
     """What the code reads from the environment by name."""
     ours = {
@@ -376,7 +382,7 @@ def test_every_environment_variable_is_named() -> None:
     }
     named = re.findall(r"^\| `([A-Z_]+)` \|", _section("Environment variables"), re.MULTILINE)
 
-    assert {hosts.HOSTS_VARIABLE, hosts.HTTP_VARIABLE} <= ours
+    assert {hosts.HOSTS_VARIABLE, hosts.DEFAULTS_VARIABLE, hosts.HTTP_VARIABLE} <= ours
     assert ours <= set(named)
 
 

@@ -23,6 +23,7 @@ from metronome_salesforce.schedule import (
     decide,
     history_of,
     next_time,
+    reach_digest,
 )
 from metronome_salesforce.spec import MetronomeSyncSpec
 
@@ -53,9 +54,10 @@ def ran(start: str, **changes: Any) -> LastRun:
 
 
 def after(run: LastRun | None, **changes: Any) -> History:
-    """A history with that run last, and a full resync one day before it."""
+    """A history with that run last, and a full resync one day before it, both with `spec()`."""
     full = run.started_at - timedelta(days=1) if run else None
-    return replace(History(run, full), **changes)
+    reach = reach_digest(spec()) if run else None
+    return replace(History(run, full, reach=reach), **changes)
 
 
 def what(
@@ -255,6 +257,70 @@ def test_changed_spec_runs_at_once() -> None:
     assert what(history, "2026-02-03 06:05", generation=2) == Run(Trigger.SPEC_CHANGED, full=False)
 
 
+ORG = {"credentialsSecretRef": {"name": "salesforce"}}
+KEY = {"apiKeySecretRef": {"name": "metronome"}}
+OTHER_REACH: list[dict[str, Any]] = [
+    {"salesforce": {"instanceUrl": "https://other.my.salesforce.com", **ORG}},
+    {"metronome": {"baseUrl": "https://metronome.example.com", **KEY}},
+    {"metronome": {"salesforceIdField": "customFields.sfdc", **KEY}},
+    {"objects": ["Customer", "Usage"]},
+    {"invoices": {"since": "2020-01-01"}},
+    {"invoices": {"statuses": ["Draft", "Finalized"]}},
+    {"windowSize": "Hour"},
+    {"usage": {"lookback": "60d"}},
+    {"usage": {"skipZero": False}},
+]
+SAME_REACH: list[dict[str, Any]] = [
+    {"schedule": "0 7 * * *", "timeZone": "Europe/Berlin", "startingDeadline": "2h"},
+    {"historyLimit": 3, "healEdits": False, "dryRun": True},
+    {"prune": {"enabled": False, "maxDeletePercent": 50}, "fullResyncEvery": "8d"},
+    {"execution": {"activeDeadline": "1h"}},
+    {"metronome": {"apiKeySecretRef": {"name": "rotated"}, "maxConcurrentRequests": 9}},
+    {
+        "salesforce": {
+            "instanceUrl": "https://acme.my.salesforce.com/",
+            "credentialsSecretRef": {"name": "rotated"},
+            "apiVersion": "64.0",
+            "apiBudgetPercent": 50,
+            "caBundleConfigMapRef": {"name": "ca"},
+        }
+    },
+    # In another order, and spelled otherwise.
+    {"invoices": {"statuses": ["Void", "Draft", "Finalized"]}, "usage": {"lookback": "33d24h"}},
+]
+
+
+@pytest.mark.parametrize("fields", OTHER_REACH)
+def test_a_spec_that_reaches_elsewhere_is_reached_fully(fields: dict[str, Any]) -> None:
+    """What earlier runs reached is another org, or has holes: at once, and until a run reached."""
+    history = after(ran("2026-02-03 06:00"))
+
+    assert what(history, "2026-02-03 06:05", generation=2, **fields) == Run(
+        Trigger.SPEC_CHANGED, full=True
+    )
+    failed = replace(history, last_run=ran("2026-02-03 06:05", outcome=Outcome.FAILED))
+    assert what(failed, "2026-02-04 06:00", **fields) == Run(Trigger.SCHEDULE, full=True)
+    reached = replace(history, reach=reach_digest(spec(**fields)))
+    assert what(reached, "2026-02-04 06:00", **fields) == Run(Trigger.SCHEDULE, full=False)
+
+
+@pytest.mark.parametrize("fields", SAME_REACH)
+def test_other_changes_of_the_spec_are_no_reason_to_look_at_everything(
+    fields: dict[str, Any],
+) -> None:
+    history = after(ran("2026-02-03 06:00"))
+
+    assert what(history, "2026-02-03 06:05", generation=2, **fields) == Run(
+        Trigger.SPEC_CHANGED, full=False
+    )
+
+
+def test_a_reach_that_is_not_known_is_none() -> None:
+    history = after(ran("2026-02-03 06:00"), reach=None)
+
+    assert what(history, "2026-02-04 06:00") == Run(Trigger.SCHEDULE, full=True)
+
+
 def test_unknown_generation_is_not_a_change() -> None:
     """Else a status that was written without it would run for ever."""
     history = after(ran("2026-02-03 06:00", generation=None))
@@ -345,7 +411,7 @@ def test_full_resync_comes_every_seventh_day() -> None:
     last_full = at("2026-02-01 06:00:02")
     full_days = []
     for day in range(2, 17):
-        history = History(ran(f"2026-02-{day - 1:02d} 06:00:02"), last_full, handled_request=None)
+        history = after(ran(f"2026-02-{day - 1:02d} 06:00:02"), last_full_resync=last_full)
         now = f"2026-02-{day:02d} 06:00:02"
         decision = what(history, now)
         assert isinstance(decision, Run)
@@ -383,6 +449,7 @@ def test_history_is_read_from_a_status() -> None:
         "lastHandledRequest": "a",
         "lastHandledFullResync": "b",
         "lastFullResyncTime": "2026-02-01T06:00:00Z",
+        "lastReachDigest": "abc",
         "lastRun": {
             "outcome": "Failed",
             "startedAt": "2026-02-03T06:00:00Z",
@@ -408,6 +475,7 @@ def test_history_is_read_from_a_status() -> None:
         at("2026-02-01 06:00"),
         "a",
         "b",
+        "abc",
     )
 
 
@@ -496,6 +564,7 @@ class Life:
             started if wrote else self.history.last_full_resync,
             run.request or self.history.handled_request,
             run.full_resync or self.history.handled_full_resync,
+            reach_digest(self.spec) if wrote else self.history.reach,
         )
 
 

@@ -112,7 +112,21 @@ def test_zone_must_exist(zone: str) -> None:
 
 @pytest.mark.parametrize("schedule", ["0 6 30 2 *", "0 0 31 4,6,9,11 *", "0 0 30-31 FEB *"])
 def test_schedule_must_come_some_day(schedule: str) -> None:
-    assert "spec.schedule: has a day-of-month that cannot be" in refusal(
+    assert refusal(sync_document(schedule=schedule)) == (
+        "spec.schedule: never comes: no such day is in the months that it names."
+    )
+
+
+@pytest.mark.parametrize(
+    ("schedule", "field"),
+    [
+        ("0 18-6 * * *", "hour"),
+        ("0 0 31-30 2 *", "day-of-month"),
+        ("0 6 * * FRI-SUN", "day-of-week"),
+    ],
+)
+def test_a_range_that_ends_before_it_begins_is_named(schedule: str, field: str) -> None:
+    assert f"spec.schedule: has a {field} range that ends before it begins" in refusal(
         sync_document(schedule=schedule)
     )
 

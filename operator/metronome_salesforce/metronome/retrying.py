@@ -148,8 +148,9 @@ def failure_of_status(
     if status == HTTPStatus.FORBIDDEN:
         return ConfigError(
             "MetronomePermissionDenied",
-            f"the Metronome API key may not read {what} (403); give the token read access, or put "
-            "another key into the Secret that spec.metronome.apiKeySecretRef names",
+            f"{what} was refused (403): the key is wrong, or has no read access; put a valid "
+            "Metronome API key into the Secret that spec.metronome.apiKeySecretRef names, or give "
+            "its token read access",
         )
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         limit = response.headers.get("X-Metronome-Rate-Limit-Type", "not told")

@@ -1,6 +1,8 @@
 """The unmodified simple-salesforce client, over https with the sandbox's own authority."""
 
+import io
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from simple_salesforce.exceptions import (
     SalesforceExpiredSession,
     SalesforceMalformedRequest,
     SalesforceMoreThanOneRecord,
+    SalesforceOperationError,
     SalesforceResourceNotFound,
 )
 from simple_salesforce.format import format_soql
@@ -19,6 +22,7 @@ from simple_salesforce.format import format_soql
 from metronome_salesforce.sandbox.certificates import CertificateAuthority
 from metronome_salesforce.sandbox.salesforce import SalesforceOrg, SalesforceSandbox
 from metronome_salesforce.sandbox.serving import Served
+from tests.sandbox.salesforce import metadata_zip as md
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +123,86 @@ def test_http_and_https_serve_one_org(client: Any, served: Served) -> None:
         headers={"Authorization": f"Bearer {client.session_id}"}, timeout=20,
     )  # fmt: skip
     assert answer.json()["totalSize"] == 1
+
+
+def test_bulk_loads(client: Any, org: SalesforceOrg) -> None:
+    """Insert, upsert with a failing row, update, delete: the library polls by itself."""
+    bulk = client.bulk2.T_Customer__c
+    rows = [{"Customer_ID__c": f"c{number}", "Name": "é😀\n"} for number in range(5)]
+    made = bulk.insert(records=rows, wait=0)
+    assert made[0]["numberRecordsProcessed"] == made[0]["numberRecordsTotal"] == 5
+    assert {each["Customer_ID__c"] for each in org.rows("T_Customer__c")} == {
+        f"c{number}" for number in range(5)
+    }
+    assert org.rows("T_Customer__c")[0]["Name"] == "é😀"
+    changed = bulk.upsert(
+        records=[{"Customer_ID__c": "c0", "Name": "New"}, {"Customer_ID__c": "", "Name": "X"}],
+        external_id_field="Customer_ID__c", wait=0,
+    )  # fmt: skip
+    assert changed[0]["numberRecordsFailed"] == 1
+    found = bulk.get_all_ingest_records(changed[0]["job_id"])
+    assert [each["sf__Created"] for each in found["successfulRecords"]] == ["false"]
+    assert [each["sf__Error"] for each in found["failedRecords"]] == [
+        "MISSING_ARGUMENT:Customer_ID__c not specified:--"
+    ]
+    assert found["unprocessedRecords"] == []
+    ids = [{"Id": each["Id"]} for each in org.rows("T_Customer__c")]
+    bulk.update(records=[{**each, "Name": "Same"} for each in ids], wait=0)
+    assert {each["Name"] for each in org.rows("T_Customer__c")} == {"Same"}
+    bulk.delete(records=ids[:4], wait=0)
+    assert org.count("T_Customer__c") == 1
+    with pytest.raises(SalesforceMalformedRequest, match="special user profile permission"):
+        bulk.hard_delete(records=ids[4:], wait=0)
+    with pytest.raises(SalesforceOperationError, match="Field name not found : Nome"):
+        bulk.insert(records=[{"Nome": "x"}], wait=0)
+    assert org.statistics.jobs == {"insert": 2, "upsert": 1, "update": 1, "delete": 1}
+
+
+def test_bulk_queries(client: Any, org: SalesforceOrg, tmp_path: Path) -> None:
+    """In pages, and into files."""
+    for number in range(5):
+        org.insert("T_Customer__c", {"Customer_ID__c": str(number), "Name": "é"})
+    text = "SELECT Customer_ID__c, Name FROM T_Customer__c ORDER BY Customer_ID__c"
+    pages = list(client.bulk2.T_Customer__c.query(text, max_records=2, wait=0))
+    assert [page.splitlines()[1:] for page in pages] == [
+        ['"0","é"', '"1","é"'], ['"2","é"', '"3","é"'], ['"4","é"'],
+    ]  # fmt: skip
+    org.delete("T_Customer__c", org.rows("T_Customer__c")[0]["Id"])
+    all_rows = list(client.bulk2.T_Customer__c.query_all(text, wait=0))
+    assert len(all_rows[0].splitlines()) == 6
+    files = client.bulk2.T_Customer__c.download(text, path=str(tmp_path), max_records=3, wait=0)
+    assert [each["number_of_records"] for each in files] == [3, 1]
+    content = Path(files[0]["file"]).read_text(encoding="utf-8")
+    assert content.startswith('"Customer_ID__c","Name"\n"1","é"\n')
+    with pytest.raises(SalesforceMalformedRequest, match="Bulk V2 Query"):
+        list(client.bulk2.T_Customer__c.query("SELECT COUNT(Id) FROM T_Customer__c", wait=0))
+
+
+def test_metadata(
+    client: Any, org: SalesforceOrg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deploy, status, retrieve, list and describe, against the library's own WSDL."""
+    # The WSDL client opens connections of its own, without the session it was given.
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", client.session.verify)
+    package = tmp_path / "package.zip"
+    package.write_bytes(md.package_zip(
+        {"objects/Thing__c.object": md.custom_object("Thing", "")}, {"CustomObject": ["Thing__c"]}
+    ))  # fmt: skip
+    started = client.deploy(str(package), sandbox=False)
+    assert started["state"] == "Queued"
+    assert client.checkDeployStatus(started["asyncId"])["state"] == "InProgress"
+    done = client.checkDeployStatus(started["asyncId"])
+    assert done["state"] == "Succeeded"
+    assert done["deployment_detail"]["failed_count"] == "0"
+    assert org.state.schema.get("Thing__c") is not None
+    api = client.mdapi
+    described = {each.xmlName: each for each in api.describe_metadata().metadataObjects}
+    assert described["CustomObject"].suffix == "object"
+    query = api._client.get_type("ns0:ListMetadataQuery")(type="PermissionSet")
+    assert [each.fullName for each in api.list_metadata([query])] == ["Sync"]
+    record, state = api.retrieve("", unpackaged={"CustomObject": ["Thing__c"]})
+    assert state == "Queued"
+    status, error, messages, content = api.retrieve_zip(record)
+    assert (status, error, messages) == ("Succeeded", None, [])
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.namelist() == ["objects/Thing__c.object", "package.xml"]

@@ -217,7 +217,7 @@ class IngestJobs:
         job.content = b""
         try:
             if job.operation in DELETES:
-                id_only(table.header)
+                id_only(table.header, job.operation)
             job.columns = resolve_columns(self._state, job.access, job.user, table.header)
             _check_key(job)
         except CsvError as error:

@@ -43,12 +43,12 @@ def resolve_columns(state: OrgState, access: Access, user: User, header: list[st
     return columns
 
 
-def id_only(header: list[str]) -> None:
+def id_only(header: list[str], operation: str) -> None:
     """Deletes name rows by id and by nothing else; raises CsvError."""
     if "id" not in [each.lower() for each in header]:
         raise CsvError("InvalidBatch : Field name not found : Id")
     if len(header) > 1:
-        raise CsvError("InvalidBatch : Only an Id column is allowed when records are deleted")
+        raise CsvError(f"InvalidBatch : The '{operation}' batch must contain only ids")
 
 
 def _resolve(state: OrgState, access: Access, user: User, name: str) -> Column:

@@ -17,7 +17,7 @@ _MOST = 25
 _MOST_HEAVY = 5
 _MOST_TREE = 200
 _REFERENCE = re.compile(r"@\{(\w+)((?:\.\w+|\[\d+\])*)\}")
-_HALTED = "The transaction was rolled back since another operation in the same transaction failed."
+HALTED = "The transaction was rolled back since another operation in the same transaction failed."
 
 Dispatch = Callable[[Call], Reply]
 
@@ -79,7 +79,7 @@ def run_together(
     call.org.state.access_cache.clear()
     counted.clear()
     counted.update(before)
-    halted = [{"errorCode": "PROCESSING_HALTED", "message": _HALTED}]
+    halted = [{"errorCode": "PROCESSING_HALTED", "message": HALTED}]
     return [
         each
         if each is failed[0]

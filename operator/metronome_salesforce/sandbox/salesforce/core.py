@@ -16,6 +16,7 @@ from metronome_salesforce.sandbox.salesforce.access import (
     access_to,
     system_permissions,
 )
+from metronome_salesforce.sandbox.salesforce.components import StoredComponent
 from metronome_salesforce.sandbox.salesforce.exceptions import RowError
 from metronome_salesforce.sandbox.salesforce.ids import KEY_PREFIXES, IdSource, normalise
 from metronome_salesforce.sandbox.salesforce.schema import Schema, SObject
@@ -79,7 +80,7 @@ class OrgState:
         self.users: dict[str, User] = {}
         self.permission_sets: dict[str, PermissionSet] = {}
         self.predicates: dict[str, list[Predicate]] = {}
-        self.components: dict[tuple[str, str], bytes] = {}
+        self.components: dict[tuple[str, str], StoredComponent] = {}
         self.counters: Counter[tuple[str, str]] = Counter()
         self.deletions: dict[str, list[tuple[str, str, str | None]]] = {}
         self.row_fault: RowFault | None = None

@@ -1,5 +1,6 @@
 """What a metadata deploy answers, component by component (Metadata API, DeployResult)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ class DeployMessage:
     success: bool = True
     changed: bool = False
     created: bool = False
+    deleted: bool = False
     problem: str | None = None
     problem_type: str | None = None
     id: str | None = None
@@ -25,7 +27,7 @@ class DeployMessage:
             "componentType": self.component_type,
             "created": self.created,
             "createdDate": moment,
-            "deleted": False,
+            "deleted": self.deleted,
             "fileName": self.file_name,
             "fullName": self.full_name,
             "success": self.success,
@@ -53,6 +55,8 @@ class DeployResult:
     error_code: str | None = None
     status: str = "Pending"
     polls_left: int = 0
+    work: Callable[[], None] | None = None
+    canceled_by: tuple[str, str] | None = None
 
     @property
     def failures(self) -> list[DeployMessage]:
@@ -80,7 +84,22 @@ class DeployResult:
         if self.polls_left > 0:
             self.polls_left -= 1
             return "Pending" if self.polls_left else "InProgress"
+        self.finish()
         return self.status
+
+    def finish(self) -> None:
+        """Do the work, if it still waits."""
+        if self.work is not None:
+            work, self.work = self.work, None
+            work()
+
+    def cancel(self, by: tuple[str, str]) -> bool:
+        """Stop a deploy that is not done; false if it is too late."""
+        if self.work is None:
+            return False
+        self.work, self.polls_left = None, 0
+        self.status, self.canceled_by = "Canceled", by
+        return True
 
     def body(self, *, details: bool) -> dict[str, Any]:
         """The deployResult JSON."""
@@ -109,6 +128,8 @@ class DeployResult:
             "status": status,
             "success": done and self.success,
         }
+        if self.canceled_by is not None:
+            body |= {"canceledBy": self.canceled_by[0], "canceledByName": self.canceled_by[1]}
         if done:
             body["completedDate"] = self.moment
             if self.error:

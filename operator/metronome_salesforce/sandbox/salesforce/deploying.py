@@ -1,9 +1,9 @@
 """A metadata deploy: the only way by which anything custom enters the org.
 
 Everything is worked out on a copy of the schema; it replaces the old one only if the package is
-accepted, so `rollbackOnError` and `checkOnly` cost nothing. A deploy never deletes, grants field
-access to nobody but through the permission sets inside it, and a package deployed again reports
-`changed: false` (Metadata API, deploy()).
+accepted, so `rollbackOnError` and `checkOnly` cost nothing. A deploy deletes nothing but what its
+destructiveChanges files name, grants field access to nobody but through the permission sets inside
+it, and a package deployed again reports `changed: false` (Metadata API, deploy()).
 """
 
 # ruff: noqa: S608 -- names in SQL come from the schema; values are bound
@@ -14,8 +14,10 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from metronome_salesforce.sandbox.salesforce.access import PermissionSet, User
+from metronome_salesforce.sandbox.salesforce.components import StoredComponent, id_prefix
 from metronome_salesforce.sandbox.salesforce.core import OrgState
 from metronome_salesforce.sandbox.salesforce.deploy_results import DeployMessage, DeployResult
+from metronome_salesforce.sandbox.salesforce.destroying import Destruction
 from metronome_salesforce.sandbox.salesforce.formula_terms import FormulaError, Scope
 from metronome_salesforce.sandbox.salesforce.formulas import compile_formula
 from metronome_salesforce.sandbox.salesforce.ids import custom_prefix
@@ -27,11 +29,13 @@ from metronome_salesforce.sandbox.salesforce.object_metadata import (
     read_rule,
 )
 from metronome_salesforce.sandbox.salesforce.packages import (
+    DESTRUCTIVE_FILES,
     FOLDERS,
     INSIDE_OBJECT,
     Package,
     PackageError,
     children,
+    local_name,
     parse_xml,
     read_package,
     text_of,
@@ -60,7 +64,8 @@ class Deployment:
         self._user = user
         self._result = result
         self._schema: Schema = state.schema
-        self._documents: dict[tuple[str, str], bytes] = {}
+        self._documents: dict[tuple[str, str], StoredComponent] = {}
+        self._destruction = Destruction(state)
         self._sets: dict[str, PermissionSet] = {}
         self._prefixes = sum(each.custom for each in state.schema.objects.values())
 
@@ -75,14 +80,8 @@ class Deployment:
             )
             result.status, result.error = "Failed", str(error)
             return
-        if package.destructive:
-            result.messages.append(
-                DeployMessage(
-                    "", "destructiveChanges.xml", "destructiveChanges.xml", success=False,
-                    problem="Destructive changes are not available in this organization",
-                )
-            )  # fmt: skip
         result.messages.append(DeployMessage("", "package.xml", "package.xml", changed=True))
+        self._destroy(package, *DESTRUCTIVE_FILES[:2])
         components = list(self._components(package))
         self._objects([each for each in components if each.type == "CustomObject"])
         self._fields([each for each in components if each.type == "CustomField"])
@@ -95,7 +94,15 @@ class Deployment:
                 self._try(each, self._tab)
             elif each.type not in {"CustomObject", "CustomField"}:
                 self._try(each, lambda _: None)
+        self._destroy(package, DESTRUCTIVE_FILES[2])
         self._finish()
+
+    def _destroy(self, package: Package, *files: str) -> None:
+        for file in files:
+            members = package.destructive.get(file)
+            if members:
+                self._schema, messages = self._destruction.run(self._schema, members, file)
+                self._result.messages.extend(messages)
 
     # --- what is in the package ---------------------------------------------------------
 
@@ -291,18 +298,25 @@ class Deployment:
     def _accept(self, component: Component) -> None:
         key = (component.type, component.name)
         old = self._state.components.get(key)
-        canonical = (
-            ET.canonicalize(component.content.decode(), strip_text=True).encode()
-            if component.element is not None
-            else component.content
-        )
-        self._documents[key] = canonical
+        canonical = _canonical(component)
+        unchanged = old is not None and old.content == canonical
+        self._documents[key] = old if old and unchanged else self._stored(component, canonical, old)
         self._result.messages.append(
             DeployMessage(
                 component.type, component.name, component.file,
-                changed=old != canonical, created=old is None,
+                changed=not unchanged, created=old is None,
             )
         )  # fmt: skip
+
+    def _stored(
+        self, component: Component, content: bytes, old: StoredComponent | None
+    ) -> StoredComponent:
+        moment, by = self._state.stamp(), (self._user.id, self._user.name)
+        if old is not None:
+            return replace(old, content=content, modified=moment, modified_by=by)
+        own = self._sets.get(component.name.lower()) if component.type == "PermissionSet" else None
+        record = own.id if own else self._state.ids.next(id_prefix(component.type))
+        return StoredComponent(content, component.file, record, moment, by, moment, by)
 
     def _refuse(self, component: Component, problem: str) -> None:
         self._result.messages.append(
@@ -332,6 +346,7 @@ class Deployment:
             return
         state = self._state
         with state.storage.transaction():
+            self._destruction.apply()
             for key, each in self._schema.objects.items():
                 before = state.schema.objects.get(key)
                 if before is not each:
@@ -354,6 +369,19 @@ class Deployment:
                 {**values, "IsCustom": 1, "IsOwnedByProfile": 0},
                 self._user.id,
             )
+
+
+def _canonical(component: Component) -> bytes:
+    """The content by which two versions are compared; an object's without what has its own name."""
+    element = component.element
+    if element is None:
+        return component.content
+    if component.type != "CustomObject":
+        return ET.canonicalize(component.content.decode(), strip_text=True).encode()
+    inner = set(INSIDE_OBJECT.values())
+    own = ET.Element(element.tag)
+    own.extend(sorted((one for one in element if local_name(one) not in inner), key=local_name))
+    return ET.canonicalize(ET.tostring(own, "unicode"), strip_text=True).encode()
 
 
 def _listed(package: Package, component: Component) -> bool:

@@ -22,6 +22,7 @@ from metronome_salesforce.sandbox.salesforce.formulas import field_sql
 from metronome_salesforce.sandbox.salesforce.ids import normalise
 from metronome_salesforce.sandbox.salesforce.incoming import Result, read_record
 from metronome_salesforce.sandbox.salesforce.querying import Queries
+from metronome_salesforce.sandbox.salesforce.retrieving import Retrieval
 from metronome_salesforce.sandbox.salesforce.schema import Field
 from metronome_salesforce.sandbox.salesforce.sessions import ClientApp, JwtApp, Sessions
 from metronome_salesforce.sandbox.salesforce.writing import Batch
@@ -44,6 +45,7 @@ class SalesforceOrg:
         self.ingest = IngestJobs(self.state)
         self.bulk_queries = QueryJobs(self.state, self.queries)
         self.deploys: dict[str, DeployResult] = {}
+        self.retrievals: dict[str, Retrieval] = {}
         self.api_limit = 100_000
         self.api_used = 0
         self.client_credentials = self.add_client_app(
@@ -168,6 +170,7 @@ class SalesforceOrg:
     ) -> DeployResult:
         """Deploy a metadata zip; `polls` is how often the status is asked before it is done.
 
+        The work is done when the last of these has been asked, so until then it can be cancelled.
         Problems are in the result (`success`, `failures`, `problems`), not raised.
         """
         with self.lock:
@@ -177,7 +180,9 @@ class SalesforceOrg:
                 check_only=check_only, rollback_on_error=rollback_on_error, polls_left=polls,
             )  # fmt: skip
             self.deploys[result.id] = result
-            Deployment(self.state, user, result).run(content)
+            result.work = lambda: Deployment(self.state, user, result).run(content)
+            if not polls:
+                result.finish()
             return result
 
     def add_validation_rule(

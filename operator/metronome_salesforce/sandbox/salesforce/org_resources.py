@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from metronome_salesforce.sandbox.salesforce.calls import Call, Reply
+from metronome_salesforce.sandbox.salesforce.deploy_results import DeployResult
 from metronome_salesforce.sandbox.salesforce.exceptions import SalesforceError, not_found
 from metronome_salesforce.sandbox.salesforce.multipart import read_parts
 from metronome_salesforce.sandbox.salesforce.querying import column_metadata
@@ -158,6 +159,8 @@ def deploy_status(call: Call, record: str) -> Reply:
     result = call.org.deploys.get(record)
     if result is None:
         raise not_found()
+    if call.method == "PATCH":
+        _cancel(call, result)
     details = call.query.get("includeDetails", "").lower() == "true"
     body: dict[str, Any] = {
         "id": result.id,
@@ -168,3 +171,12 @@ def deploy_status(call: Call, record: str) -> Reply:
         "deployResult": result.body(details=details),
     }
     return Reply(202 if call.method == "PATCH" else 200, body)
+
+
+def _cancel(call: Call, result: DeployResult) -> None:
+    """`{"deployResult": {"status": "Canceling"}}` is the only change there is."""
+    wanted = call.json_object().get("deployResult")
+    if not isinstance(wanted, dict) or wanted.get("status") != "Canceling":
+        raise SalesforceError("INVALID_INPUT", "Only the status Canceling can be requested")
+    if not result.cancel((call.user.id, call.user.name)):
+        raise SalesforceError("INVALID_ID_FIELD", "Deployment already completed")

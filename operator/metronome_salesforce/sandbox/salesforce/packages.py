@@ -35,6 +35,10 @@ INSIDE_OBJECT = {
     "FieldSet": "fieldSets",
 }
 
+DESTRUCTIVE_FILES = (
+    "destructiveChangesPre.xml", "destructiveChanges.xml", "destructiveChangesPost.xml",
+)  # fmt: skip
+
 
 class PackageError(Exception):
     """The zip cannot be read as a package at all."""
@@ -42,11 +46,14 @@ class PackageError(Exception):
 
 @dataclass(slots=True)
 class Package:
-    """A read package: members by metadata type, files by path below the package root."""
+    """A read package: members by metadata type, files by path below the package root.
+
+    `destructive` holds the members of each destructiveChanges file by its name.
+    """
 
     members: dict[str, list[str]] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
-    destructive: bool = False
+    destructive: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
 
 def local_name(element: ET.Element) -> str:
@@ -99,9 +106,17 @@ def read_package(content: bytes) -> Package:
     package = Package(
         files={name[len(root) :]: data for name, data in files.items() if name.startswith(root)}
     )
-    for types in children(parse_xml(files[manifest]), "types"):
-        kind = text_of(types, "name")
-        names = [(each.text or "").strip() for each in children(types, "members")]
-        package.members.setdefault(kind, []).extend(names)
-    package.destructive = any(name.startswith("destructiveChanges") for name in package.files)
+    package.members = read_members(parse_xml(files[manifest]))
+    for name in DESTRUCTIVE_FILES:
+        if name in package.files:
+            package.destructive[name] = read_members(parse_xml(package.files[name]))
     return package
+
+
+def read_members(manifest: ET.Element) -> dict[str, list[str]]:
+    """The members of a package.xml's root element, or of one like it, by metadata type."""
+    members: dict[str, list[str]] = {}
+    for types in children(manifest, "types"):
+        names = [(each.text or "").strip() for each in children(types, "members")]
+        members.setdefault(text_of(types, "name"), []).extend(names)
+    return members

@@ -260,7 +260,7 @@ def column_metadata(compiled: Compiled) -> dict[str, Any]:
 def _column_json(column: Column) -> dict[str, Any]:
     known, aggregate = column.field, column.aggregate
     kind = known.result_type if known is not None else "Number"
-    joins: list[dict[str, Any]] = []
+    joins = [_column_json(each) for each in column.children]
     for part in reversed(column.path[1:]):
         joins = [{"columnName": part, "joinColumns": joins}]
     apex = {"Id": "Id", "Checkbox": "Boolean", "Date": "Date", "DateTime": "Datetime"}

@@ -8,7 +8,7 @@ from weakref import WeakSet
 
 from aiohttp import web
 
-from metronome_salesforce.sandbox.salesforce import oauth, soap
+from metronome_salesforce.sandbox.salesforce import oauth, soap, soap_metadata
 from metronome_salesforce.sandbox.salesforce.access import User
 from metronome_salesforce.sandbox.salesforce.calls import Call, Reply, split_target
 from metronome_salesforce.sandbox.salesforce.exceptions import (
@@ -158,7 +158,7 @@ class Gateway:
                 return soap.login(self._org, body, version, base)
             case ["services", "Soap", "m", version, *_]:
                 self._spend()
-                return soap.metadata(self._org, body, version, base, fast=self.fast)
+                return soap_metadata.metadata(self._org, body, version, base, fast=self.fast)
             case ["id", _, user_id]:
                 return oauth.identity(self._org, self._user(request), base, user_id)
         raise not_found()

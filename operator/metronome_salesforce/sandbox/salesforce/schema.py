@@ -219,6 +219,11 @@ class Schema:
             merged[each.name.lower()] = each
         return Schema(merged.values(), self.version + 1)
 
+    def without(self, name: str) -> "Schema":
+        """A copy without the object, and the next version number."""
+        kept = [each for key, each in self.objects.items() if key != name.lower()]
+        return Schema(kept, self.version + 1)
+
     def summaries_of(self, child: str) -> list[tuple[SObject, Field]]:
         """The roll-ups that count or sum the object's rows, with the object that holds them."""
         return [

@@ -63,6 +63,7 @@ class Column:
     path: tuple[str, ...]
     field: Field | None
     aggregate: str | None = None
+    children: tuple["Column", ...] = ()
 
 
 @dataclass(slots=True)
@@ -245,7 +246,7 @@ class Compiler:
         _, key = self._child(compiled.root.access, query.source, query.source_at)
         name = key.children or query.source
         compiled.children.append((name, child, key))
-        compiled.described.append(Column((name,), None, aggregate="subquery"))
+        compiled.described.append(Column((name,), None, name, tuple(child.described)))
 
     def _select_aggregates(self, compiled: Compiled, items: tuple[Item, ...]) -> None:
         grouped = {self._key(each) for each in self.query.group}

@@ -118,6 +118,16 @@ class Storage:
             before = old.field(each.name) if old else None
             self._index(new, each, changed=before is not None and before.unique != each.unique)
 
+    def drop_column(self, table: str, column: str) -> None:
+        """Remove a field's column with its indexes."""
+        for name in (f"{table}_{column}", f"{table}_{column}_all"):
+            self.run(f'DROP INDEX IF EXISTS "{name}"')
+        self.run(f'ALTER TABLE "{table}" DROP COLUMN "{column}"')
+
+    def drop_table(self, table: str) -> None:
+        """Remove an object with all its rows."""
+        self.run(f'DROP TABLE IF EXISTS "{table}"')
+
     def _fill_default(self, sobject: SObject, field: Field) -> None:
         if field.type == "Checkbox":
             value = 1 if field.default is True else 0

@@ -5,6 +5,7 @@ from metronome_salesforce.sandbox.salesforce import (
     bulk_query,
     collection_resources,
     composite,
+    composite_graph,
     describing,
     org_resources,
     row_resources,
@@ -105,6 +106,8 @@ def _composite(call: Call, rest: list[str]) -> Reply:
     match rest[0], len(rest):
         case "batch", 1:
             return composite.batch(_only(call, "POST"), dispatch)
+        case "graph", 1:
+            return composite_graph.graph(_only(call, "POST"), dispatch)
         case "tree", 2:
             return composite.tree(_only(call, "POST"), rest[1])
         case "sobjects", 1:
