@@ -117,7 +117,7 @@ class CycleReport:
         values["events"] = [(reason, message) for reason, message in values["events"]]
         values["links"] = {
             name: LinkVerdict(**{**verdict, "reason": LinkReason(verdict["reason"])})
-            for name, verdict in values["links"].items()
+            for name, verdict in values.get("links", {}).items()
         }
         values["api_calls"] = [
             (system, family, status, count) for system, family, status, count in values["api_calls"]

@@ -224,7 +224,7 @@ class Lives(RuleBasedStateMachine):
 
 
 @pytest.mark.usefixtures("no_pauses")
-class TestLives(Lives.TestCase):  # type: ignore[misc, name-defined]
+class TestLives(Lives.TestCase):  # type: ignore[misc, valid-type]
     """Bounded: some sequences of some steps; more by HYPOTHESIS_PROFILE or by hand."""
 
     settings = settings(

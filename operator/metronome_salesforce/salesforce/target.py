@@ -121,5 +121,8 @@ class SalesforceTarget:
 
 def _only_moves(write: Write) -> bool:
     return (
-        write.operation is Operation.UPDATE and write.id is not None and set(write.fields) <= _MOVES
+        write.operation is Operation.UPDATE
+        and write.id is not None
+        and bool(write.fields)
+        and set(write.fields) <= _MOVES
     )
