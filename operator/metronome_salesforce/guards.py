@@ -82,7 +82,7 @@ def _ensure_few_deletes(changes: Changes, limits: Limits) -> None:
                 "TooManyDeletes",
                 f"The plan deletes {deletes} of {existing} {name} rows, more than "
                 f"spec.prune.maxDeletePercent ({percent} %) allows. Nothing was written. See "
-                "what would go with `metronome-salesforce plan --details`; if it is right, "
+                "what would go with `metronome-salesforce plan -f FILE --details`; if it is right, "
                 "raise spec.prune.maxDeletePercent for one run.",
             )
 
