@@ -24,6 +24,7 @@ from metronome_salesforce.salesforce.session import Session
 from metronome_salesforce.spec import CustomerLink
 
 _SHOWN = 3
+_LONGEST_NAME = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def table_text(table: LinkTable, *, orphans: bool) -> Iterator[str]:
     """The table for a terminal, in lines; with `orphans` only those."""
     rows = [
         (
-            one_line(line.record.name) + (" (archived)" if line.record.archived else ""),
+            _named(line.record.name) + (" (archived)" if line.record.archived else ""),
             *(
                 line.record.id,
                 _place(line),
@@ -197,7 +198,12 @@ def _place(line: CustomerLine) -> str:
     if line.is_orphan:
         return "orphaned"
     name, id_ = line.record.account_name, line.record.account_id
-    return f"{one_line(name)} ({id_})" if name else str(id_)
+    return f"{_named(name)} ({id_})" if name else str(id_)
+
+
+def _named(name: str) -> str:
+    name = one_line(name)
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
 def _decider(line: CustomerLine) -> str:
@@ -220,7 +226,7 @@ def _spend(record: CustomerRecord) -> str:
 
 def _suggested_to(line: CustomerLine) -> str:
     cells = [
-        f"{one.score} {one_line(one.account_name)} ({one.account_id})" for one in line.suggestions
+        f"{one.score} {_named(one.account_name)} ({one.account_id})" for one in line.suggestions
     ]
     if not line.compared:
         cells.append("(there are too many Accounts that begin so to compare them all)")
