@@ -54,6 +54,7 @@ _INTERRUPTED = 128 + signal.SIGINT
 _NOBODY_READS = 128 + signal.SIGPIPE
 _STOP_SECONDS = 10.0
 """How long a call that is under way may take to end after ctrl-C."""
+_HIGHEST_SCORE = 100
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -143,6 +144,8 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--details", action="store_true", help="row by row, field by field")
     plan.set_defaults(command=_plan)
 
+    _add_links(commands.add_parser("links", help="show where customers hang, and suggest Accounts"))
+
     package = commands.add_parser("package", help="the Metronome app for Salesforce")
     package_commands = package.add_subparsers(required=True, metavar="COMMAND")
     zip_ = package_commands.add_parser("zip", help="write the metadata to deploy as a zip file")
@@ -202,6 +205,42 @@ def _api_version(text: str) -> str:
     except ValidationError as error:
         (found,) = problems(error)
         raise argparse.ArgumentTypeError(found.message) from None
+
+
+def _add_links(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-f",
+        "--filename",
+        action="append",
+        help="file or folder with MetronomeSync, CustomerLink, Secret and ConfigMap documents; "
+        "- for stdin",
+    )
+    parser.add_argument("--sync", help="name of the MetronomeSync; without -f, of one in a cluster")
+    parser.add_argument("--namespace", help="of the MetronomeSync in a cluster; default: default")
+    parser.add_argument("--kubeconfig", help="of the cluster; default: as kubectl finds it")
+    parser.add_argument(
+        "--orphans", action="store_true", help="show customers without Account only"
+    )
+    parser.add_argument(
+        "--min-score",
+        type=_score,
+        default=90,
+        help="suggest Accounts whose name is so alike, 0 to 100; default: 90",
+    )
+    parser.add_argument(
+        "--write",
+        type=Path,
+        metavar="DIR",
+        help="write a CustomerLink for each suggestion beyond doubt to this folder",
+    )
+    parser.add_argument("--output", choices=("text", "json"), default="text", help="default: text")
+    parser.set_defaults(command=_links)
+
+
+def _score(text: str) -> int:
+    if not text.isdecimal() or int(text) > _HIGHEST_SCORE:
+        raise argparse.ArgumentTypeError("must be a whole number from 0 to 100")
+    return int(text)
 
 
 def _time(text: str) -> datetime:
@@ -356,6 +395,36 @@ def _show_progress(stage: str, done: int, total: int | None) -> None:
     print(
         f"\r\x1b[K{stage}" + (f": {done}{of}" if done else ""), end="", file=sys.stderr, flush=True
     )
+
+
+# -- links ---------------------------------------------------------------------------------------
+
+
+def _links(options: argparse.Namespace) -> int:
+    # Imported here, because nothing else needs to know how alike names are.
+    from metronome_salesforce import linkscommand
+
+    in_cluster = options.filename is None
+    if in_cluster and options.sync is None:
+        raise _UsageError(
+            "name the MetronomeSync: -f FILE for one in files, --sync NAME for one in a cluster"
+        )
+    if not in_cluster and (options.namespace or options.kubeconfig):
+        raise _UsageError("--namespace and --kubeconfig are for a cluster; leave them out with -f")
+    asked = linkscommand.LinksOptions(
+        options.min_score, options.orphans, options.write, options.output == "json"
+    )
+    try:
+        if in_cluster:
+            space = options.namespace or "default"
+            linked = linkscommand.from_cluster(space, options.sync, options.kubeconfig, os.environ)
+        else:
+            linked = linkscommand.from_files(*_chosen(options))
+        print(linkscommand.show(linked, asked, os.environ))
+    except linkscommand.LinksError as error:
+        _complain(str(error))
+        return FAILED
+    return SUCCEEDED
 
 
 # -- the others ----------------------------------------------------------------------------------

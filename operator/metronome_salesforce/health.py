@@ -83,6 +83,7 @@ class Health:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self.lag = WatchLag()
+        self.link_lag = WatchLag()
         self._beat: float | None = None
         self._looked: float | None = None
         self._listed = False
@@ -103,6 +104,10 @@ class Health:
         self._listed = True
         self.lag.listed(versions, self._clock())
 
+    def links_listed(self, versions: Mapping[str, str]) -> None:
+        """Note what the list of CustomerLinks showed (uid to resourceVersion)."""
+        self.link_lag.listed(versions, self._clock())
+
     def stopping(self) -> None:
         """Note that the operator is on its way out: not ready any more, and alive."""
         self._stopping = True
@@ -116,7 +121,7 @@ class Health:
             return None
         if self._looked is not None and now - self._looked > MAX_SILENCE_SECONDS:
             return f"The resources were last listed {now - self._looked:.0f} seconds ago."
-        if (lag := self.lag.seconds(now)) > MAX_LAG_SECONDS:
+        if (lag := max(self.lag.seconds(now), self.link_lag.seconds(now))) > MAX_LAG_SECONDS:
             return f"The watch has been behind the list for {lag:.0f} seconds."
         return None
 

@@ -153,12 +153,37 @@ class Kube:
 
     async def patch_status(self, namespace: str, name: str, status: Mapping[str, Any]) -> Json:
         """Merge `status` into the resource's status; returns the whole resource as it is then."""
-        return await self._call(
-            "PATCH",
-            f"{_path(SYNC_PLURAL, namespace, name)}/status",
-            body={"status": dict(status)},
-            content_type="application/merge-patch+json",
-        )
+        path = f"{_path(SYNC_PLURAL, namespace, name)}/status"
+        return await self._patch(path, {"status": dict(status)})
+
+    async def get_link(self, namespace: str, name: str) -> Json:
+        """The CustomerLink as it is now."""
+        return await self._call("GET", _path(LINK_PLURAL, namespace, name))
+
+    async def patch_link_status(
+        self, namespace: str, name: str, status: Mapping[str, Any], *, uid: str
+    ) -> Json:
+        """Merge `status` into a CustomerLink's; a conflict when its `uid` is another now."""
+        path = f"{_path(LINK_PLURAL, namespace, name)}/status"
+        return await self._patch(path, {"metadata": {"uid": uid}, "status": dict(status)})
+
+    async def set_link_finalizers(self, link: Json, finalizers: Sequence[str]) -> Json:
+        """Replace the finalizers of a CustomerLink (its body).
+
+        A conflict means that it has changed since: lists are replaced whole, and may be others'.
+        """
+        metadata = link["metadata"]
+        changed = {
+            "resourceVersion": metadata["resourceVersion"],
+            "uid": metadata["uid"],
+            "finalizers": list(finalizers),
+        }
+        path = _path(LINK_PLURAL, metadata["namespace"], metadata["name"])
+        return await self._patch(path, {"metadata": changed})
+
+    async def _patch(self, path: str, body: Json) -> Json:
+        kind = "application/merge-patch+json"
+        return await self._call("PATCH", path, body=body, content_type=kind)
 
     async def get_core(self, plural: str, namespace: str, name: str) -> Json | None:
         """A Secret or ConfigMap (`plural`) as in a manifest, None if there is none."""

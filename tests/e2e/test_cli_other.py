@@ -31,7 +31,7 @@ from tests.e2e.suite import (
 )
 
 FAILED = 1
-COMMANDS = ("operator", "sync", "plan", "package", "demo", "sandbox")
+COMMANDS = ("operator", "sync", "plan", "links", "package", "demo", "sandbox")
 
 
 def test_help_lists_the_commands_and_what_they_are_for() -> None:

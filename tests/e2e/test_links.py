@@ -532,3 +532,26 @@ async def test_linked_rows_are_kept_up_by_daily_cycles(stage: Stage) -> None:
         *(name for name in stage.org.rows(ACCOUNT)[0] if name.startswith("Metronome_")),
     }
     assert hang(stage, customer) == {(account, False)}
+
+
+async def test_a_metronome_id_typed_into_an_account_links_nothing(stage: Stage) -> None:
+    """Not supported, on purpose: a link run does not see it, and a cycle sets the field back."""
+    customer, other = stage.customer(0), stage.customer(1)
+    account = stage.account("Acme")
+    stage.links = [asks("other", other, stage.account("Other"))]
+    await stage.link()
+    before = everything(stage)
+    stage.org.update(
+        ACCOUNT, account, {"Metronome_Customer_ID__c": customer}, username=stage.clerk()
+    )
+
+    report = await stage.link(watch=True, customers=frozenset({customer}))
+    assert (report.noticed, report.moved, stage.written) == (set(), {}, Counter())
+    await stage.cycle()
+    assert {one: rows for one, rows in everything(stage).items() if one != ACCOUNT} == {
+        one: rows for one, rows in before.items() if one != ACCOUNT
+    }
+    assert shown(stage, customer) == (None, None, None, False)
+    assert hang(stage, customer) == {(None, True)}
+    row = next(row for row in stage.org.rows(ACCOUNT) if row["Id"] == account)
+    assert row["Metronome_Customer_ID__c"] is None

@@ -19,8 +19,10 @@ from metronome_salesforce.execution.lease import (
 )
 from metronome_salesforce.hosts import HostRules
 from metronome_salesforce.kube import Kube
+from metronome_salesforce.linkqueue import LinkSet
 from metronome_salesforce.metrics import Metrics
-from metronome_salesforce.reconciling import Runtime, SyncWorker
+from metronome_salesforce.reconciling import SyncWorker
+from metronome_salesforce.runtime import Runtime
 from metronome_salesforce.sandbox.kubernetes import KubernetesSandbox, Match
 
 SYNC: dict[str, Any] = {
@@ -225,7 +227,8 @@ async def test_a_lease_is_renewed_while_the_worker_prepares_its_cycle(
         slots=asyncio.Semaphore(1),
         timing=QUICK,
     )
-    serving = asyncio.create_task(SyncWorker(body, runtime).run())
+    links = LinkSet(("default", "acme"), lambda: None)
+    serving = asyncio.create_task(SyncWorker(body, runtime, links).run())
     rival = SyncLease(kube, SYNC, "rival", QUICK)
     try:
         for _ in range(500):

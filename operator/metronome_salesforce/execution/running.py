@@ -101,6 +101,14 @@ def open_session(inputs: SyncInputs, *, environment: Mapping[str, str]) -> Sessi
     )
 
 
+def pending_links(session: Session) -> list[str]:
+    """The customers whose Account somebody changed in the org; one query.
+
+    Raises ConfigError and RetriableError.
+    """
+    return SalesforceTarget(session).pending_links()
+
+
 def connect(
     inputs: SyncInputs, run: Run, observers: Observers, *, environment: Mapping[str, str]
 ) -> tuple[MetronomeSource, SalesforceTarget]:

@@ -7,7 +7,6 @@ has an index for.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import islice
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -18,6 +17,7 @@ from metronome_salesforce.salesforce.access import check_access
 from metronome_salesforce.salesforce.reading import at, in_chunks, literal, pages, relationship
 from metronome_salesforce.salesforce.session import Session
 
+_PAGE = {"Sforce-Query-Options": "batchSize=2000"}
 _ROOM = 7_000
 _MOST_CUSTOMERS = 25  # of one search
 _MOST_ACCOUNTS = 10_000  # found by one search: more than five pages tell nothing of a name
@@ -120,36 +120,40 @@ def namesakes(session: Session, wanted: Collection[Wanted]) -> Iterator[Namesake
 
 
 def _search(session: Session, batch: Sequence[Wanted]) -> Iterator[Namesakes]:
-    found, complete = _read(session, _condition(batch))
-    if complete:
-        yield Namesakes([one.id for one in batch], found)
-    elif len(batch) > 1:
+    answer = _ask(session, _condition(batch))
+    complete = int(answer["totalSize"]) <= _MOST_ACCOUNTS
+    if not complete and len(batch) > 1:
         half = len(batch) // 2
         yield from _search(session, batch[:half])
         yield from _search(session, batch[half:])
-    else:
+        return
+    found = _read(session, answer)
+    if not complete:
         for condition in in_chunks("Name", [batch[0].name], room=_ROOM):
-            found |= _read(session, condition)[0]
-        yield Namesakes([batch[0].id], found, complete=False)
+            found |= _read(session, _ask(session, condition))
+    yield Namesakes([one.id for one in batch], found, complete)
 
 
 def _condition(batch: Sequence[Wanted]) -> str:
     names = ",".join(literal(one.name) for one in batch)
     likes = [f"Name LIKE {literal(pattern)}" for one in batch for pattern in one.patterns]
-    # In brackets, because a query that goes on behind a lost cursor gets a further condition.
-    return f"({' OR '.join([f'Name IN ({names})', *dict.fromkeys(likes)])})"
+    return " OR ".join([f"Name IN ({names})", *dict.fromkeys(likes)])
 
 
 def _size(batch: Sequence[Wanted]) -> int:
     return len(quote_plus(_condition(batch)))
 
 
-def _read(session: Session, condition: str) -> tuple[dict[str, str], bool]:
-    """The names of Accounts by id, and whether these are all."""
-    records = (
-        record
-        for page in pages(session, "SELECT Id, Name FROM Account", [condition])
-        for record in page
-    )
-    found = {str(one["Id"]): str(one["Name"]) for one in islice(records, _MOST_ACCOUNTS)}
-    return found, next(records, None) is None
+def _ask(session: Session, condition: str) -> Any:
+    soql = f"SELECT Id, Name FROM Account WHERE {condition} ORDER BY Id"  # noqa: S608 -- SOQL of our own names
+    return session.call("query", params={"q": soql}, headers=_PAGE)
+
+
+def _read(session: Session, answer: Any) -> dict[str, str]:
+    """The names of Accounts by id, not many more than are worth reading."""
+    found: dict[str, str] = {}
+    while True:
+        found.update((str(one["Id"]), str(one["Name"])) for one in answer["records"])
+        if answer["done"] or len(found) >= _MOST_ACCOUNTS:
+            return found
+        answer = session.call(session.path_of(str(answer["nextRecordsUrl"])), headers=_PAGE)
