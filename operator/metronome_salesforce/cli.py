@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     operator.add_argument(
         "--namespace", action="append", help="watch this namespace only; repeat for several"
     )
-    operator.add_argument("--host", default="0.0.0.0", help="to listen on; default: all")  # noqa: S104 -- the kubelet's probes come from outside of the pod
+    operator.add_argument("--host", help="address to listen on; default: all, IPv4 and IPv6")
     operator.add_argument("--port", type=int, default=8080, help="of /metrics and the probes")
     operator.add_argument(
         "--identity",

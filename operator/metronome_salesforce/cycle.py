@@ -31,6 +31,7 @@ from metronome_salesforce.linking import (
     CustomerFacts,
     Decision,
     Followed,
+    LinkReason,
     LinkRequest,
     LinkSource,
     Refusal,
@@ -38,6 +39,7 @@ from metronome_salesforce.linking import (
     decide,
     follow,
     judge,
+    rejected,
 )
 from metronome_salesforce.mapping import LAST_SYNCED, ObjectMapping, to_row
 from metronome_salesforce.objects import ACCOUNT_SUMMARY, CUSTOMER, OBJECTS
@@ -189,6 +191,11 @@ class _Cycle:
         self.mappings = [mapping for mapping in OBJECTS if mapping.name in settings.objects]
         self.applied = False
         self.decided = False
+        self.linking: tuple[Sequence[LinkRequest], Followed, Accounts] = (
+            (),
+            Followed(),
+            Accounts(),
+        )
         self.customers: dict[str, CustomerInfo] = {}
         self.decisions: dict[str, Decision] = {}
 
@@ -210,12 +217,14 @@ class _Cycle:
             raise
         await self._confirm_deletes(scope)
         if self.run_.dry_run:
+            self._judge_links()
             self._show_plan()
             self.report.outcome, self.report.reason = Outcome.PLANNED, "Planned"
             self.report.message = "Dry run: this is what would change; nothing was written."
             return
         self.applied = True
         await self._apply()
+        self._judge_links()
         self._conclude()
 
     def _guard(self, state: OrgState) -> None:
@@ -362,7 +371,7 @@ class _Cycle:
         }
         self.decided = True
         self._take_relinked()
-        self._judge_links(requests, followed, accounts)
+        self.linking = (requests, followed, accounts)
         self.plan.place(
             (id_, decision.account, decision.source) for id_, decision in self.decisions.items()
         )
@@ -395,9 +404,10 @@ class _Cycle:
             for one in links
         ]
 
-    def _judge_links(
-        self, links: Sequence[LinkRequest], followed: Followed, accounts: Accounts
-    ) -> None:
+    def _judge_links(self) -> None:
+        """Say what became of each CustomerLink, now that all is written that can be."""
+        links, followed, accounts = self.linking
+        stuck = self.plan.stuck()
         for one in links:
             info = self.customers.get(one.customer_id or "")
             verdict = judge(
@@ -407,8 +417,12 @@ class _Cycle:
                 decision=None if info is None else self.decisions[info.id],
                 customer_name=None if info is None else info.name,
             )
-            if verdict is not None:
-                self.report.links[one.name] = verdict
+            if verdict is None:
+                continue
+            why = stuck.get(verdict.customer_id or "")
+            if verdict.reason is LinkReason.LINKED and why is not None:
+                verdict = rejected(verdict, why)
+            self.report.links[one.name] = verdict
 
     def _take_relinked(self) -> None:
         """Follow whoever moves customers while this cycle runs; their newer word counts."""

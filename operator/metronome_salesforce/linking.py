@@ -337,6 +337,15 @@ def judge(
     return replace(verdict, merged_from=wanted, message=sentence)
 
 
+def rejected(verdict: LinkVerdict, why: str) -> LinkVerdict:
+    """The verdict on a CustomerLink some of whose rows Salesforce refused to move."""
+    return replace(
+        verdict,
+        reason=LinkReason.ROWS_REJECTED,
+        message=f"Salesforce refused to move a row: {why} It is tried again.",
+    )
+
+
 _WHO = {
     LinkSource.METRONOME: "the Salesforce id in Metronome",
     LinkSource.SALESFORCE: "the Account on the Orphaned Customer record",

@@ -35,6 +35,7 @@ from metronome_salesforce.linking import (
     decide,
     follow,
     judge,
+    rejected,
 )
 from metronome_salesforce.mapping import LAST_SYNCED, ObjectMapping, to_row
 from metronome_salesforce.objects import ACCOUNT_SUMMARY, CUSTOMER, OBJECTS
@@ -513,12 +514,7 @@ class _LinkRun:
                 " to this Account.",
             )
         if stuck is not None:
-            return replace(
-                verdict,
-                reason=LinkReason.ROWS_REJECTED,
-                message=f"Salesforce refused to move a row: {stuck} It is tried again.",
-                moved=moved,
-            )
+            return replace(rejected(verdict, stuck), moved=moved)
         return replace(verdict, moved=moved)
 
     def _name(self, id_: str) -> str | None:

@@ -404,6 +404,23 @@ async def test_rows_that_are_refused_keep_the_link_waiting(stage: Stage) -> None
     assert hang(stage, customer) == {(account, False)}
 
 
+async def test_a_cycle_says_what_it_could_not_move(stage: Stage) -> None:
+    """And a dry run what would be."""
+    customer, account = stage.customer(0), stage.account("Acme")
+    stage.org.add_validation_rule(
+        USAGE, "Not_There", lambda row: row["Account__c"] == account, "Ask accounting first"
+    )
+    stage.links = [asks("acme", customer, account)]
+    assert (await stage.cycle(dry_run=True)).links["acme"].reason is LinkReason.LINKED
+    assert stage.written == Counter()
+
+    verdict = (await stage.cycle()).links["acme"]
+
+    assert verdict.reason is LinkReason.ROWS_REJECTED
+    assert "Ask accounting first" in verdict.message
+    assert shown(stage, customer) == (None, None, None, False)
+
+
 async def test_links_need_no_metronome(stage: Stage) -> None:
     """What needs it waits and says so, and moves nothing meanwhile."""
     linked, other = stage.customer(0), stage.customer(1)
