@@ -207,7 +207,7 @@ def filled_in(one: Company) -> list[Json]:
 @contextmanager
 def installed(plane: ControlPlane, installation: Installation, folder: Path) -> Iterator[Space]:
     """The operator at work, and its namespace as a person with all rights sees it."""
-    plane.audit_events()  # raises for a cluster of somebody else's, before anything is applied to it
+    plane.audit_events()  # raises, before anything is applied, for a cluster that is not ours
     with ExitStack() as stack:
         cluster = Cluster("real", plane.kubeconfig, folder)
         stack.callback(cluster.close)
