@@ -160,10 +160,8 @@ def _after_a_cycle(stack: ExitStack, customers: int, lookback: str) -> Stage:
     started = time.perf_counter()
     stage.cluster.add_sync(SYNC, spec)
     run = stage.run_to_end("first cycle", None, started, _CYCLE_SECONDS)
-    seconds = time.perf_counter() - started
-    say(
-        f"{customers} customers, usage of {lookback}: first cycle {run['outcome']} ({seconds:.0f} s)"
-    )
+    after = f"{run['outcome']} after {time.perf_counter() - started:.0f} s"
+    say(f"{customers} customers, usage of {lookback}: first cycle {after}")
     if run["outcome"] != "Succeeded":
         raise BenchmarkError(f"the operator's log ends so:\n{stage.operator.last_lines()}")
     return stage
