@@ -46,7 +46,7 @@ _SPARE = 15
 """A few customers of a tenant are odd: without usage, or archived."""
 _ROWS_BUT_USAGE = 4
 _METRICS = 2
-_POSTING = 8
+_POSTING = 4
 _CYCLE_SECONDS = 900
 _PATIENCE = 180.0
 _TOLD = 5
