@@ -160,12 +160,16 @@ class Kube:
         """The CustomerLink as it is now."""
         return await self._call("GET", _path(LINK_PLURAL, namespace, name))
 
-    async def patch_link_status(
-        self, namespace: str, name: str, status: Mapping[str, Any], *, uid: str
-    ) -> Json:
-        """Merge `status` into a CustomerLink's; a conflict when its `uid` is another now."""
-        path = f"{_path(LINK_PLURAL, namespace, name)}/status"
-        return await self._patch(path, {"metadata": {"uid": uid}, "status": dict(status)})
+    async def patch_link_status(self, link: Json, status: Mapping[str, Any]) -> Json:
+        """Merge `status` into that of a CustomerLink (its body); returns the whole resource.
+
+        A conflict means that the link has changed since, or that another one has its name.
+        """
+        metadata = link["metadata"]
+        path = f"{_path(LINK_PLURAL, metadata['namespace'], metadata['name'])}/status"
+        # The server passes over a uid here, so the version has to tell.
+        guard = {"resourceVersion": metadata["resourceVersion"]}
+        return await self._patch(path, {"metadata": guard, "status": dict(status)})
 
     async def set_link_finalizers(self, link: Json, finalizers: Sequence[str]) -> Json:
         """Replace the finalizers of a CustomerLink (its body).

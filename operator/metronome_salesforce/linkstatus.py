@@ -143,7 +143,8 @@ def judged(status: Status, moment: Moment, verdict: LinkVerdict, place: Place | 
 
 def contradicted(status: Status, moment: Moment, verdict: LinkVerdict) -> Json:
     """A cycle, which asks Metronome for all customers, has seen who says otherwise, if anybody."""
-    names = {"customerName": verdict.customer_name, "accountName": verdict.account_name}
+    given = {"customerName": verdict.customer_name, "accountName": verdict.account_name}
+    names = {name: text for name, text in given.items() if text is not None}
     if verdict.contradiction is None:
         return _written(status, moment, [], {CONFLICT}) | names
     wanted = [Condition(CONFLICT, _TRUE, _CONTRADICTED, verdict.contradiction)]

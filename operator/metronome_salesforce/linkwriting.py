@@ -37,21 +37,28 @@ class LinkWriter:
 
     async def show(self, entry: Entry, make: Callable[[Json, Moment], Json]) -> bool:
         """Patch the status with what `make` makes of it; False if that has to be tried again."""
-        before = entry.status
-        patch = make(before, Moment(self._runtime.now(), entry.generation))
-        if conditions.changes_nothing(before, patch):
-            return True
-        metadata = entry.body["metadata"]
-        place = (metadata["namespace"], metadata["name"])
+        body = entry.body
         async with self._room:
-            try:
-                after = await self._runtime.kube.patch_link_status(*place, patch, uid=entry.uid)
-            except KubeError as error:
-                return self._failed(entry, "status", error)
-            self._take(after)
-            for event in linkstatus.events(before, after.get("status") or {}):
-                await self._post(entry, event)
-        return True
+            for _ in range(_CONFLICTS):
+                before = body.get("status") or {}
+                patch = make(before, Moment(self._runtime.now(), entry.generation))
+                if conditions.changes_nothing(before, patch):
+                    return True
+                try:
+                    body = await self._runtime.kube.patch_link_status(body, patch)
+                except KubeError as error:
+                    if not error.conflict:
+                        return self._failed(entry, "status", error)
+                    newer = await self._read_again(entry)
+                    if isinstance(newer, bool):
+                        return newer
+                    body = newer
+                    continue
+                self._take(body)
+                for event in linkstatus.events(before, body.get("status") or {}):
+                    await self._post(entry, event)
+                return True
+        return False
 
     async def hold(self, entry: Entry) -> bool:
         """Put our finalizer on a link; False if that did not work, or the link is gone."""
@@ -72,26 +79,34 @@ class LinkWriter:
         async with self._room:
             for _ in range(_CONFLICTS):
                 metadata = body["metadata"]
-                if metadata["uid"] != entry.uid or (held and "deletionTimestamp" in metadata):
-                    return not held
+                if held and "deletionTimestamp" in metadata:
+                    return False
                 others = [one for one in metadata.get("finalizers") or () if one != FINALIZER]
                 wanted = [*others, FINALIZER] if held else others
                 if wanted == list(metadata.get("finalizers") or ()):
                     return True
                 try:
                     body = await self._runtime.kube.set_link_finalizers(body, wanted)
-                    if held:
-                        self._take(body)
                 except KubeError as error:
                     if not error.conflict:
                         return self._failed(entry, "finalizer", error) and not held
-                    try:
-                        body = await self._runtime.kube.get_link(*_place(entry))
-                    except KubeError as unread:
-                        return self._failed(entry, "finalizer", unread) and not held
-                else:
-                    return True
+                    newer = await self._read_again(entry)
+                    if isinstance(newer, bool):
+                        return newer and not held
+                    body = newer
+                    continue
+                if held:
+                    self._take(body)
+                return True
         return False
+
+    async def _read_again(self, entry: Entry) -> Json | bool:
+        """The link as it is now; True if it is gone, False if that cannot be seen."""
+        try:
+            body = await self._runtime.kube.get_link(*_place(entry))
+        except KubeError as error:
+            return self._failed(entry, "newest version", error)
+        return body if body["metadata"]["uid"] == entry.uid else True
 
     def _take(self, body: Json) -> None:
         # A link of this name that is another one comes by the watch.
@@ -101,13 +116,13 @@ class LinkWriter:
 
     def _failed(self, entry: Entry, what: str, error: KubeError) -> bool:
         """Whether nothing is left to be done after a failed write."""
-        if error.not_found or error.conflict:
-            return True  # gone, or another one has its name; the watch tells
+        if error.not_found:
+            return True  # the watch tells
         if error.refused:
-            logger.error("the %s of CustomerLink %s was refused: %s", what, entry.name, error)
+            logger.error("the %s of CustomerLink %s: refused: %s", what, entry.name, error)
             self._runtime.metrics.failed(self._links.key)
             return True
-        logger.warning("the %s of CustomerLink %s was not written: %s", what, entry.name, error)
+        logger.warning("the %s of CustomerLink %s: tried again: %s", what, entry.name, error)
         return False
 
     async def _post(self, entry: Entry, event: Event) -> None:

@@ -29,7 +29,7 @@ def _cluster(
         sandbox = KubernetesSandbox()
         with sandbox.serve() as served:
             kubeconfig = sandbox.write_kubeconfig(folder / "kubeconfig", served.url)
-            yield from _with_crds(Cluster("embedded", kubeconfig, folder))
+            yield from _with_crds(Cluster("embedded", kubeconfig, folder, sandbox.requests))
     else:
         with ControlPlane() as plane:
             yield from _with_crds(Cluster("real", plane.kubeconfig, folder))

@@ -33,6 +33,7 @@ from metronome_salesforce.inputs import SyncInputs
 from metronome_salesforce.report import Outcome, Trigger
 from metronome_salesforce.salesforce.metadata import package_zip
 from metronome_salesforce.sandbox.certificates import CertificateAuthority
+from metronome_salesforce.sandbox.kubernetes.faults import RequestLog
 from metronome_salesforce.sandbox.metronome import MetronomeSandbox, Tenant
 from metronome_salesforce.sandbox.salesforce import INTEGRATION, SalesforceOrg, SalesforceSandbox
 from metronome_salesforce.spec import MetronomeSync
@@ -41,6 +42,7 @@ from tests.kubectl import kubectl_path
 ROOT = Path(__file__).resolve().parents[2]
 CRDS = ROOT / "crds"
 GROUP, VERSION, PLURAL = "metronome-salesforce.dev", "v1alpha1", "metronomesyncs"
+LINKS = "customerlinks"
 REQUESTED_AT = f"{GROUP}/requested-at"
 FULL_RESYNC = f"{GROUP}/full-resync"
 API_VERSION = "66.0"
@@ -68,6 +70,7 @@ _STAMPS = frozenset({
 })  # fmt: skip
 _NUMBERED = frozenset({("Metronome_Usage__c", "Name")})
 """Names that the org counts up."""
+_REFERRING = frozenset({"MetronomeSync", "CustomerLink"})
 _KUBECTL_SECONDS = 30
 _STOP_SECONDS = 30.0
 _CLI_SECONDS = 60
@@ -110,10 +113,16 @@ def free_port() -> int:
 
 
 class Cluster:
-    """A Kubernetes API with the CRDs, as a person with kubectl and a program see it."""
+    """A Kubernetes API with the CRDs, as a person with kubectl and a program see it.
 
-    def __init__(self, kind: str, kubeconfig: Path, home: Path) -> None:
+    `requests` are those that the API got, where that is known.
+    """
+
+    def __init__(
+        self, kind: str, kubeconfig: Path, home: Path, requests: RequestLog | None = None
+    ) -> None:
         self.kind = kind
+        self.requests = requests
         self.kubeconfig = kubeconfig
         self.environment = {
             "HOME": str(home),  # kubectl keeps what it discovered there
@@ -151,7 +160,7 @@ class Cluster:
     def install_crds(self) -> None:
         """Apply the CRDs as the README says, and wait until they are served."""
         self.kubectl("apply", "--validate=false", "-f", str(CRDS))
-        names = [f"crd/{plural}.{GROUP}" for plural in (PLURAL, "customerlinks")]
+        names = [f"crd/{plural}.{GROUP}" for plural in (PLURAL, LINKS)]
         self.kubectl("wait", "--for=condition=Established", *names, "--timeout=20s")
 
 
@@ -529,10 +538,14 @@ class Space:
         metadata = client.V1ObjectMeta(name=name)
         cluster.core.create_namespace(client.V1Namespace(metadata=metadata))
         place = (GROUP, VERSION, name, PLURAL)
-        yield cls(cluster, name, operator)
+        space = cls(cluster, name, operator)
+        yield space
         cluster.custom.delete_collection_namespaced_custom_object(*place)
+        links = (GROUP, VERSION, name, LINKS)
+        cluster.custom.delete_collection_namespaced_custom_object(*links)
         listed = cluster.custom.list_namespaced_custom_object
         eventually(lambda: not listed(*place)["items"], 20)
+        eventually(lambda: not listed(*links)["items"], 20, told=operator.log_text)
         cluster.core.delete_namespace(name)
 
     def kubectl(self, *arguments: str, given: Any = "") -> str:
@@ -541,7 +554,7 @@ class Space:
 
     def apply(self, *documents: Json) -> None:
         """Create or change these documents, those that others refer to first."""
-        items = sorted(documents, key=lambda document: document["kind"] == "MetronomeSync")
+        items = sorted(documents, key=lambda document: document["kind"] in _REFERRING)
         given = {"apiVersion": "v1", "kind": "List", "items": items}
         self.kubectl("apply", "--validate=false", "-f", "-", given=given)
 

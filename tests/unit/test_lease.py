@@ -11,6 +11,7 @@ import yaml
 from metronome_salesforce.execution.lease import (
     LABEL,
     LeaseLostError,
+    SharedLease,
     SyncLease,
     Timing,
     is_free,
@@ -202,6 +203,44 @@ async def test_a_lease_that_somebody_deleted_is_made_again(
     await asyncio.sleep(0.3)
     keeping.cancel()
     assert cluster.get("leases", NAME)["spec"]["holderIdentity"] == "me"
+
+
+async def test_two_that_share_a_lease_give_it_back_together(
+    cluster: KubernetesSandbox, kube: Kube
+) -> None:
+    """Renewed all the while; a rival gets it when the last one has gone."""
+    shared = SharedLease(SyncLease(kube, SYNC, "me", QUICK))
+    rival = SyncLease(kube, SYNC, "rival", QUICK)
+    answers = list(await asyncio.gather(shared.try_acquire(), shared.try_acquire()))
+    assert answers == [None, None]
+    await shared.release()
+    for _ in range(15):
+        assert await rival.try_acquire() == "me"
+        await asyncio.sleep(0.1)
+    assert not shared.lost.done()
+    await shared.release()
+    assert "holderIdentity" not in cluster.get("leases", NAME)["spec"]
+    assert await rival.try_acquire() is None
+    assert await shared.try_acquire() == "rival"
+
+
+async def test_a_shared_lease_is_lost_to_all(cluster: KubernetesSandbox, kube: Kube) -> None:
+    """Nobody else joins, until those who used it have stopped."""
+    shared = SharedLease(SyncLease(kube, SYNC, "me", QUICK))
+    assert await shared.try_acquire() is None
+    assert await shared.try_acquire() is None
+    taken = cluster.get("leases", NAME)
+    taken["spec"]["holderIdentity"] = "thief"
+    await kube.replace_lease("default", taken, 5)
+    await asyncio.wait({shared.lost}, timeout=2)
+    with pytest.raises(LeaseLostError, match="thief"):
+        await shared.lost
+    assert await shared.try_acquire() is not None
+    await shared.release()
+    assert await shared.try_acquire() is not None
+    await shared.release()
+    assert cluster.get("leases", NAME)["spec"]["holderIdentity"] == "thief"
+    assert await shared.try_acquire() == "thief"
 
 
 async def test_a_lease_is_renewed_while_the_worker_prepares_its_cycle(
