@@ -22,7 +22,7 @@ Json = dict[str, Any]
 FINALIZER = f"{GROUP}/finalizer"
 
 QUIET_SECONDS = 0.2
-LONGEST_FLOOD = 10.0
+LONGEST_FLOOD = 20.0
 MOST_AT_ONCE = 1_000
 
 FIRST_WAIT = 2.0
