@@ -68,7 +68,7 @@ sandbox: $(READY) ## The same, but stay up for kubectl, curl and sync -f
 	$(BIN)/metronome-salesforce sandbox --folder .sandbox
 
 .PHONY: bench
-bench: $(READY) ## Measure the operator syncing many customers
+bench: $(READY) ## Measure the operator syncing many customers, or linking them (ARGS=links)
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 # Each file is resolved within the one before it, so that the image runs what the tests ran.

@@ -156,11 +156,10 @@ class _Bench:
     def cycle(self, name: str, ask: Callable[[], None]) -> Measured:
         """Ask for a cycle and measure until it is over."""
         self._stage.ask_all()  # from here on they count anew
-        known = self._stage.last_run(name).get("id")
         cpu, started = self._stage.operator.cpu(), time.perf_counter()
         with Watch(self._stage.operator, self._stage.cluster) as watch:
             ask()
-            run = self._stage.run_to_end(name, known, started, self._deadline)
+            run = self._stage.run_to_end(name, started, self._deadline)
             wall = time.perf_counter() - started
             used: CpuTime = self._stage.operator.cpu() - cpu
         answers = self._stage.ask_all()

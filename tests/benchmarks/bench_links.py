@@ -159,7 +159,7 @@ def _after_a_cycle(stack: ExitStack, customers: int, lookback: str) -> Stage:
     stage, spec = set_up(stack, customers, lookback=lookback, deadline=_CYCLE_SECONDS)
     started = time.perf_counter()
     stage.cluster.add_sync(SYNC, spec)
-    run = stage.run_to_end("first cycle", None, started, _CYCLE_SECONDS)
+    run = stage.run_to_end("first cycle", started, _CYCLE_SECONDS)
     after = f"{run['outcome']} after {time.perf_counter() - started:.0f} s"
     say(f"{customers} customers, usage of {lookback}: first cycle {after}")
     if run["outcome"] != "Succeeded":

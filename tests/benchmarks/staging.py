@@ -41,12 +41,13 @@ class Stage:
         """What the services counted since they were asked last, by name."""
         return {name: service.ask() for name, service in self.services.items()}
 
-    def run_to_end(self, name: str, known: str | None, started: float, deadline: float) -> Json:
-        """Wait for the end of the cycle after the one with the id `known`; its status.lastRun.
+    def run_to_end(self, name: str, started: float, deadline: float) -> Json:
+        """Wait for the end of the cycle that was asked for just now; its status.lastRun.
 
         Over means that the Lease is given back, too. `started` is of perf_counter, `deadline`
         seconds. Raises BenchmarkError when it is not over a minute after the deadline.
         """
+        known = self.last_run(name).get("id")
         limit = deadline + _CONCLUDE_SECONDS
         while (run := self.last_run(name)).get("id") == known or not self.cluster.lease_is_free():
             if time.perf_counter() - started > limit:

@@ -45,7 +45,7 @@ def _tell_of_manifest(stage: Stage, customer_id: str, account_id: str) -> None:
     kind = (GROUP, VERSION, NAMESPACE, LINK_PLURAL)
     path = stage.write_link(customer_id, account_id)
     link = yaml.safe_load(path.read_text("utf-8"))
-    name = link["metadata"]["name"]
+    name = path.stem
     where = path.relative_to(stage.folder)
     _say(f"\nSales creates the Account {stage.name_of(customer_id)}; a CustomerLink names both.")
     api.create_namespaced_custom_object(*kind, link)

@@ -121,20 +121,24 @@ class Stage:
             self.org.assign_permission_set(_PERSON, _PERMISSION_SET)
         self.org.update(ORPHANS, record_id, {"Account__c": account_id}, username=_PERSON)
 
-    def write_link(self, customer_id: str, account_id: str) -> Path:
-        """Write a CustomerLink to a folder of its own; raises DemoError."""
+    def link_path(self, customer_id: str) -> Path:
+        """The file of the customer's CustomerLink, if one was written, called as the link."""
         name = re.sub(r"[^a-z0-9]+", "-", self.name_of(customer_id).lower()).strip("-")
+        return self.links / f"{name}.yaml"
+
+    def write_link(self, customer_id: str, account_id: str) -> Path:
+        """Write a CustomerLink to its file; raises DemoError."""
+        path = self.link_path(customer_id)
         document = {
             "apiVersion": API_VERSION,
             "kind": "CustomerLink",
-            "metadata": {"name": name},
+            "metadata": {"name": path.stem},
             "spec": {
                 "syncRef": {"name": SYNC},
                 "customer": {"id": customer_id},
                 "account": {"id": account_id},
             },
         }
-        path = self.links / f"{name}.yaml"
         try:
             path.parent.mkdir(exist_ok=True)
             path.write_text(yaml.safe_dump(document, sort_keys=False), "utf-8")

@@ -42,11 +42,12 @@ Without the cluster, from the same manifests (sync instead of plan writes):
 
 def _link_hints(stage: Stage) -> str:
     """What to type with the CustomerLink that the story wrote, if it did."""
-    indent = "\n" + " " * 14
-    return "".join(
+    if stage.asked is None:
+        return ""
+    path, indent = stage.link_path(stage.asked), "\n" + " " * 14
+    return (
         f"{indent}kubectl apply --validate=false -f {_short(path)}"
         f"{indent}kubectl get clink; kubectl delete clink {path.stem}"
-        for path in sorted(stage.links.glob("*.yaml"))
     )
 
 
