@@ -10,6 +10,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
