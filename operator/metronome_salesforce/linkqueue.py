@@ -22,6 +22,9 @@ Json = dict[str, Any]
 FINALIZER = f"{GROUP}/finalizer"
 
 QUIET_SECONDS = 0.2
+A_FEW = 5
+QUIET_AMONG_MANY = 1.0
+"""A folder that is applied has pauses of its own, and nobody looks at one of its links."""
 LONGEST_FLOOD = 20.0
 MOST_AT_ONCE = 1_000
 
@@ -244,7 +247,8 @@ def start_at(links: LinkSet, others: Iterable[Turn]) -> float | None:
             times.append(turn.due)
     if fresh:
         since = links.flooding_since if links.flooding_since is not None else links.freshest
-        wanted = min(links.freshest + QUIET_SECONDS, since + LONGEST_FLOOD)
+        pause = QUIET_SECONDS if fresh <= A_FEW else QUIET_AMONG_MANY
+        wanted = min(links.freshest + pause, since + LONGEST_FLOOD)
         times.append(since if fresh >= MOST_AT_ONCE else wanted)
     return min(times, default=None)
 

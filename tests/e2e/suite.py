@@ -170,8 +170,9 @@ class Cluster:
 class Operator:
     """The operator's process, which tests may kill and start again under the same name."""
 
-    def __init__(self, cluster: Cluster, log: Path) -> None:
+    def __init__(self, cluster: Cluster, log: Path, identity: str = "suite-operator") -> None:
         self.log = log
+        self.identity = identity
         self.port = free_port()
         self._cluster = cluster
         self._process: subprocess.Popen[bytes] | None = None
@@ -202,7 +203,7 @@ class Operator:
                 [
                     *(sys.executable, "-m", "metronome_salesforce", "--log-level", "debug"),
                     *("operator", "--host", "127.0.0.1", "--port", str(self.port)),
-                    *("--identity", "suite-operator", "--progress-every", "0.2"),
+                    *("--identity", self.identity, "--progress-every", "0.2"),
                 ],
                 env={**os.environ, **SETTINGS, "KUBECONFIG": str(self._cluster.kubeconfig)},
                 stdin=subprocess.DEVNULL,

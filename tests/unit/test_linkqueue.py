@@ -65,6 +65,13 @@ def test_what_comes_within_the_pause_goes_along(links: LinkSet) -> None:
     assert len(take_batch(links, 100.6)) == 5
 
 
+def test_among_many_the_pause_is_longer(links: LinkSet) -> None:
+    """A folder that is applied is worked off in few batches, although kubectl has its pauses."""
+    for number in range(20):
+        links.offer(link(f"link-{number}"), 100.0 + number / 4)
+    assert start_at(links, []) == pytest.approx(105.75)
+
+
 def test_a_flood_does_not_wait_for_its_end(links: LinkSet) -> None:
     for number in range(200):
         links.offer(link(f"link-{number}"), 100.0 + number / 10)

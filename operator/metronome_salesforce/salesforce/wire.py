@@ -10,6 +10,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
@@ -142,7 +143,9 @@ def _plain(url: str) -> str:
     return re.sub(r"^https:", "http:", url)
 
 
+@lru_cache(maxsize=16)
 def _context(ca_bundle: str | None) -> ssl.SSLContext:
+    # Shared: all public authorities take most of a megabyte, and sessions are kept for many orgs.
     context = ssl.create_default_context(cafile=certifi.where())
     if ca_bundle is None:
         return context
