@@ -15,10 +15,12 @@ def request_of(link: CustomerLink) -> LinkRequest:
     """
     customer, account = link.spec.customer, link.spec.account
     known = link.status.get("customerId")
+    # Metronome writes its ids in small letters, which people and their tools do not always keep.
+    given = None if customer.id is None else customer.id.lower()
     return LinkRequest(
         name=link.metadata.name,
         created=_rfc3339(link.metadata.creation_timestamp),
-        customer_id=customer.id or (known if isinstance(known, str) and known else None),
+        customer_id=given or (known if isinstance(known, str) and known else None),
         ingest_alias=customer.ingest_alias,
         account_id=account.id,
         external_id=(

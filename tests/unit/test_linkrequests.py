@@ -30,6 +30,12 @@ def test_by_ids() -> None:
     assert request == LinkRequest("acme", "", CUSTOMER, None, "001Hs00000AbCdE", None)
 
 
+def test_an_id_in_capitals_is_metronome_s_all_the_same() -> None:
+    spec = {"customer": {"id": CUSTOMER.upper()}, "account": {"id": "001Hs00000AbCdE"}}
+
+    assert asked(spec).customer_id == CUSTOMER
+
+
 @pytest.mark.parametrize(
     ("status", "id_"),
     [(None, None), ({"customerId": OTHER}, OTHER), ({"customerId": None}, None)],
