@@ -14,7 +14,7 @@ from typing import Self
 from aiohttp import web
 
 _START_SECONDS = 10.0
-_SHUTDOWN_SECONDS = 1.0
+_SHUTDOWN_SECONDS = 0.1
 _ACCEPT_SECONDS = 0.01
 
 
@@ -92,9 +92,19 @@ class Served:
         finally:
             self._ready.set()
         await self._stop.wait()
-        # First no new connections, then a moment for those that are half accepted to become
-        # connections, which the cleanup closes; else they would outlive the loop.
-        await site.stop()
+        # A connection that is accepted but not attached to the server when the server closes is
+        # refused by asyncio without being closed (Python 3.11). A timer's wake-up comes after the
+        # attaching of all that was accepted before it, and before the next accept.
         await asyncio.sleep(_ACCEPT_SECONDS)
+        await site.stop()
+        # Then a moment for those attached last to be made known to the application's server.
+        await asyncio.sleep(_ACCEPT_SECONDS)
+        server = runner.server
+        connections = server.connections if server is not None else []
+        transports = [connection.transport for connection in connections]
         await runner.cleanup()
-        await asyncio.sleep(0)
+        # Whoever does not read (a killed process's watch) keeps a closing transport open.
+        for transport in transports:
+            if transport is not None:
+                transport.abort()
+        await asyncio.sleep(_ACCEPT_SECONDS)
