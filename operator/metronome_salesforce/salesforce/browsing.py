@@ -17,7 +17,6 @@ from metronome_salesforce.salesforce.access import check_access
 from metronome_salesforce.salesforce.reading import at, in_chunks, literal, pages, relationship
 from metronome_salesforce.salesforce.session import Session
 
-_PAGE = {"Sforce-Query-Options": "batchSize=2000"}
 _ROOM = 7_000
 _MOST_CUSTOMERS = 25  # of one search
 _MOST_ACCOUNTS = 10_000  # found by one search: more than five pages tell nothing of a name
@@ -129,7 +128,7 @@ def _search(session: Session, batch: Sequence[Wanted]) -> Iterator[Namesakes]:
         return
     found = _read(session, answer)
     if not complete:
-        for condition in in_chunks("Name", [batch[0].name], room=_ROOM):
+        for condition in in_chunks("Name", [batch[0].name]):
             found |= _read(session, _ask(session, condition))
     yield Namesakes([one.id for one in batch], found, complete)
 
@@ -146,7 +145,7 @@ def _size(batch: Sequence[Wanted]) -> int:
 
 def _ask(session: Session, condition: str) -> Any:
     soql = f"SELECT Id, Name FROM Account WHERE {condition} ORDER BY Id"  # noqa: S608 -- SOQL of our own names
-    return session.call("query", params={"q": soql}, headers=_PAGE)
+    return session.query(soql)
 
 
 def _read(session: Session, answer: Any) -> dict[str, str]:
@@ -156,4 +155,4 @@ def _read(session: Session, answer: Any) -> dict[str, str]:
         found.update((str(one["Id"]), str(one["Name"])) for one in answer["records"])
         if answer["done"] or len(found) >= _MOST_ACCOUNTS:
             return found
-        answer = session.call(session.path_of(str(answer["nextRecordsUrl"])), headers=_PAGE)
+        answer = session.next_page(str(answer["nextRecordsUrl"]))

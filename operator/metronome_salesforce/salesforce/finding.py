@@ -8,7 +8,6 @@ from metronome_salesforce.linking import Accounts
 from metronome_salesforce.salesforce.reading import account_ids, in_chunks, literal, pages
 from metronome_salesforce.salesforce.session import Session
 
-_ROOM = 7_000
 _MOST_MERGES = 10  # an Account that was merged so often in a row is no longer followed
 _TEXTS = frozenset({"string", "email", "phone", "url", "textarea", "picklist"})
 _NUMBERS = frozenset({"double", "int", "currency", "percent"})
@@ -20,7 +19,7 @@ def find_accounts(
 ) -> Accounts:
     """The Accounts with these ids, or the masters that they were merged into, and these values.
 
-    One query for some 250 ids. Texts that are no Account ids are passed over.
+    One query for 1,000 ids. Texts that are no Account ids are passed over.
     """
     names: dict[str, str | None] = {}
     by_external_id: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -54,7 +53,7 @@ def find_accounts(
 
 def _by_id(session: Session, ids: Collection[str]) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
-    for condition in in_chunks("Id", ids, room=_ROOM):
+    for condition in in_chunks("Id", ids):
         for records in pages(session, "SELECT Id, Name FROM Account", [condition]):
             found.update((str(one["Id"]), one.get("Name")) for one in records)
     return found
@@ -63,9 +62,9 @@ def _by_id(session: Session, ids: Collection[str]) -> dict[str, str | None]:
 def _masters(session: Session, ids: Collection[str]) -> dict[str, str]:
     """The master of each Account that was merged; one that was deleted plainly has none."""
     found: dict[str, str] = {}
-    for condition in in_chunks("Id", ids, room=_ROOM):
+    for condition in in_chunks("Id", ids):
         soql = f"SELECT Id, MasterRecordId FROM Account WHERE IsDeleted = true AND {condition}"  # noqa: S608 -- SOQL of our own names
-        for one in session.call("queryAll", params={"q": soql})["records"]:
+        for one in session.query(soql, deleted=True)["records"]:
             if one["MasterRecordId"] is not None:
                 found[str(one["Id"])] = str(one["MasterRecordId"])
     return found
@@ -99,7 +98,7 @@ def _by_field(
         )
     found: list[tuple[str, str, str | None]] = []
     select = f"SELECT Id, Name, {api} FROM Account"  # noqa: S608 -- a name that describe gave
-    for condition in in_chunks(api, list(literals.values()), room=_ROOM, quoted=True):
+    for condition in in_chunks(api, list(literals.values()), quoted=True):
         for records in pages(session, select, [condition]):
             for one in records:
                 text = _matching(one[api], literals, kind)

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
-from urllib.parse import quote_plus
 
 from simple_salesforce.format import quote_soql_value
 
@@ -34,12 +33,11 @@ from metronome_salesforce.scope import Scope
 
 _BY_SOBJECT = {mapping.sobject: mapping for mapping in OBJECTS}
 _DRAFT = "Draft"
-_PAGE = {"Sforce-Query-Options": "batchSize=2000"}
 
-# Salesforce takes 16,384 bytes of URI and headers, but a proxy on the way often only 8,192 for the
-# first line of a request.
-_LONGEST_QUERY = 7_500
-_MOST_IDS = 300
+# Of the 100,000 characters that Salesforce takes (SOQL limits). What is longer than a URL may be
+# goes in a body: see `Session.query`.
+_LONGEST_SOQL = 60_000
+_MOST_IDS = 1_000
 
 _ID_LENGTH = 15
 
@@ -141,9 +139,9 @@ def pages(
                 behind = None if last is None else f"Id > {literal(last)}"
                 where = " AND ".join(part for part in (*conditions, behind) if part)
                 soql = f"{select}{' WHERE ' if where else ''}{where} ORDER BY Id"
-                answer = session.call("query", params={"q": soql}, headers=_PAGE)
+                answer = session.query(soql)
             else:
-                answer = session.call(session.path_of(link), headers=_PAGE)
+                answer = session.next_page(link)
         except RefusedError as refused:
             if refused.code != "INVALID_QUERY_LOCATOR" or restarted:
                 raise
@@ -180,7 +178,7 @@ def read_of_customers(
         raise ValueError(f"{mapping.name} rows belong to no customer")
     select = select_for(mapping, content=content)
     path = customer_path(mapping)
-    for condition in in_chunks(path, customer_ids, room=_room(select.soql)):
+    for condition in in_chunks(path, customer_ids):
         for records in pages(session, select.soql, [condition]):
             yield [select.row(record, user_id=session.user_id) for record in records]
 
@@ -196,7 +194,7 @@ def read_unplaced(session: Session, mapping: ObjectMapping) -> Iterator[list[Act
 def members(session: Session, account_ids: Collection[str]) -> Iterator[list[ActualRow]]:
     """The records, with content, of the customers that hang on these Accounts."""
     select = select_for(CUSTOMER, content=True)
-    for condition in in_chunks(ACCOUNT, account_ids, room=_room(select.soql)):
+    for condition in in_chunks(ACCOUNT, account_ids):
         for records in pages(session, select.soql, [condition]):
             yield [select.row(record, user_id=session.user_id) for record in records]
 
@@ -222,7 +220,7 @@ def accounts(
     content = {field.api: field.api for field in mapping.content}
     soql = f"SELECT Id, {', '.join(content)} FROM {mapping.sobject}"  # noqa: S608 -- SOQL of our own names
     conditions = [f"{CUSTOMER_ID} != null"] if linked else []
-    conditions += in_chunks("Id", account_ids(ids), room=_room(soql))
+    conditions += in_chunks("Id", account_ids(ids))
     for condition in conditions:
         for records in pages(session, soql, [condition]):
             yield [_account(mapping, record, content) for record in records]
@@ -253,20 +251,18 @@ def literal(text: str) -> str:
     return str(quote_soql_value(text))
 
 
-def in_chunks(
-    path: str, values: Collection[str], *, room: int, quoted: bool = False
-) -> Iterator[str]:
-    """Conditions `path IN (…)` that cover `values`, each of at most `room` encoded bytes.
+def in_chunks(path: str, values: Collection[str], *, quoted: bool = False) -> Iterator[str]:
+    """Conditions `path IN (…)` that cover `values`, each short enough for one query.
 
     None for no values: `IN ()` is malformed. `quoted` values are SOQL literals already.
     """
-    overhead = len(quote_plus(f"{path} IN ()"))
+    overhead = len(f"{path} IN ()")
     chunk: list[str] = []
     size = overhead
     for value in values:
         item = value if quoted else literal(value)
-        length = len(quote_plus(f"{item},"))
-        if chunk and (size + length > room or len(chunk) == _MOST_IDS):
+        length = len(item) + 1
+        if chunk and (size + length > _LONGEST_SOQL or len(chunk) == _MOST_IDS):
             yield f"{path} IN ({','.join(chunk)})"
             chunk, size = [], overhead
         chunk.append(item)
@@ -283,11 +279,6 @@ def at(record: Mapping[str, Any], path: str) -> Any:
             return None
         value = value[name]
     return value
-
-
-def _room(select: str) -> int:
-    # Half of it at least, so that a long list of fields does not make one query per id.
-    return max(_LONGEST_QUERY - len(quote_plus(select)), _LONGEST_QUERY // 2)
 
 
 def _content(
@@ -322,7 +313,7 @@ def _first_usage_day(session: Session) -> date | None:
         f"SELECT Start__c FROM {USAGE.sobject} WHERE Start__c != null"  # noqa: S608 -- SOQL of our own names
         " ORDER BY Start__c LIMIT 1"
     )
-    records = session.call("query", params={"q": soql})["records"]
+    records = session.query(soql)["records"]
     day = canon(Date(), records[0]["Start__c"]) if records else None
     return None if day is None else date.fromisoformat(str(day))
 

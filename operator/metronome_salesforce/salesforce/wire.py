@@ -39,7 +39,8 @@ _LIMIT_INFO = re.compile(r"(?<![-\w])api-usage=(\d+)/(\d+)")
 
 _FAMILIES = (
     (re.compile(r"/services/(oauth2|Soap/u)/"), "oauth"),
-    (re.compile(r"/services/data/v[\d.]+/(query|queryAll)(/|$)"), "query"),
+    # A query that is too long for a URL is sent as a composite request, and nothing else is.
+    (re.compile(r"/services/data/v[\d.]+/((query|queryAll)(/|$)|composite$)"), "query"),
     (re.compile(r"/services/data/v[\d.]+/composite/sobjects(/|$)"), "collections"),
     (re.compile(r"/services/data/v[\d.]+/sobjects/[^/]+/describe$"), "describe"),
     (re.compile(r"/services/data/v[\d.]+/limits(/|$)"), "limits"),
