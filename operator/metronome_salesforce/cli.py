@@ -13,16 +13,18 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from pydantic import TypeAdapter, ValidationError
 
 from metronome_salesforce.cycle import CycleStoppedError, Observers, Run, fail, new_report
-from metronome_salesforce.errors import ConfigError
+from metronome_salesforce.errors import ProductError
 from metronome_salesforce.execution.running import run_sync
 from metronome_salesforce.fieldtypes import SalesforceVersion
 from metronome_salesforce.filelinks import all_followed, left_aside, links_of, links_text
@@ -41,6 +43,9 @@ from metronome_salesforce.printing import (
 )
 from metronome_salesforce.report import CycleReport, Outcome, Trigger
 from metronome_salesforce.spec import MetronomeSync, problems
+
+if TYPE_CHECKING:
+    from metronome_salesforce.heldlease import HeldLease
 
 SUCCEEDED, FAILED, USAGE, PARTIALLY_FAILED = 0, 1, 2, 3
 _CODES = {
@@ -137,6 +142,19 @@ def _parser() -> argparse.ArgumentParser:
     sync.add_argument(
         "--full", action="store_true", help="full resync: compare every row field by field"
     )
+    sync.add_argument(
+        "--lease",
+        action="store_true",
+        help="hold the Lease of the same MetronomeSync in a cluster, so that no operator writes "
+        "meanwhile",
+    )
+    sync.add_argument(
+        "--lease-wait",
+        type=_seconds,
+        metavar="SECONDS",
+        help="how long to wait for who holds the Lease; default: 40",
+    )
+    sync.add_argument("--kubeconfig", help="of the cluster; default: as kubectl finds it")
     sync.set_defaults(command=_sync)
 
     plan = commands.add_parser("plan", help="show what a cycle would change")
@@ -243,6 +261,12 @@ def _score(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> float:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError("must be a whole number of seconds")
+    return float(text)
+
+
 def _time(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
@@ -255,16 +279,30 @@ def _time(text: str) -> datetime:
 
 
 def _sync(options: argparse.Namespace) -> int:
+    if options.lease and options.dry_run:
+        raise _UsageError("--dry-run writes nothing and needs no Lease; leave out --lease")
+    if not options.lease and (options.kubeconfig or options.lease_wait is not None):
+        raise _UsageError("--kubeconfig and --lease-wait are for --lease; leave them out without")
     sync, bundle = _chosen(options)
     dry_run = options.dry_run or sync.spec.dry_run
     if sync.spec.suspend and not dry_run:
         _complain("spec.suspend is true: that stops the operator, and not this command")
-    report = _run(sync, bundle, options, dry_run=dry_run, full=options.full)
+    if options.lease and dry_run:
+        _complain("spec.dryRun is true: nothing is written, and no Lease is taken")
+    lease = _lease(sync, options) if options.lease and not dry_run else None
+    report = _run(sync, bundle, options, dry_run=dry_run, full=options.full, lease=lease)
     if options.output == "json":
         put(json.dumps(report.to_json(), indent=2))
     else:
         put("\n".join([report_text(report), *links_text(report)]))
     return _code(report)
+
+
+def _lease(sync: MetronomeSync, options: argparse.Namespace) -> "AbstractContextManager[HeldLease]":
+    from metronome_salesforce.heldlease import PATIENCE, LeaseOptions, held
+
+    wait = PATIENCE if options.lease_wait is None else options.lease_wait
+    return held(sync, LeaseOptions(options.kubeconfig, wait), _complain)
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -334,6 +372,7 @@ def _run(
     full: bool = False,
     details: bool = False,
     show_plan: Callable[[Plan], None] | None = None,
+    lease: "AbstractContextManager[HeldLease] | None" = None,
 ) -> CycleReport:
     run = Run(
         id=uuid4().hex[:12],
@@ -349,12 +388,12 @@ def _run(
     observers = Observers(_show_progress if show else lambda *_: None, show_plan)
     try:
         inputs = resolve(sync, bundle)
-    except ConfigError as error:
+        with lease or nullcontext() as held:
+            run = replace(run, now=datetime.now(UTC))  # that of the Lease may have taken a while
+            report = asyncio.run(_until_stopped(inputs, run, observers, held))
+    except ProductError as error:
         report = new_report(run)
         fail(report, error)
-        return report
-    try:
-        report = asyncio.run(_until_stopped(inputs, run, observers))
     except (CycleStoppedError, asyncio.CancelledError):
         _complain("stopped; what was written so far stands, and the next run goes on from here")
         sys.exit(_INTERRUPTED)
@@ -365,21 +404,29 @@ def _run(
     return report
 
 
-async def _until_stopped(inputs: SyncInputs, run: Run, observers: Observers) -> CycleReport:
-    """Run the cycle; the first ctrl-C ends it after the call under way, the second at once."""
+async def _until_stopped(
+    inputs: SyncInputs, run: Run, observers: Observers, lease: "HeldLease | None"
+) -> CycleReport:
+    """Run the cycle; the first ctrl-C ends it after the call under way, the second at once.
+
+    So does the loss of the Lease, with the error that says so.
+    """
     stop = threading.Event()
     cycle = asyncio.ensure_future(
         run_sync(inputs, run, observers, environment=os.environ, stop=stop)
     )
     loop = asyncio.get_running_loop()
 
-    def interrupt(*_: object) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        _complain("\nstopping after the call that is under way; ctrl-C again stops at once")
+    def end() -> None:
         # Both: the event ends a row of blocking calls, the cancellation a wait for Metronome.
         stop.set()
         with suppress(RuntimeError):  # the run is over
             loop.call_soon_threadsafe(cycle.cancel)
+
+    def interrupt(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        _complain("\nstopping after the call that is under way; ctrl-C again stops at once")
+        end()
         # Salesforce is called in threads, which cannot be cancelled and may wait for minutes.
         last = threading.Timer(_STOP_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
         last.daemon = True
@@ -387,7 +434,14 @@ async def _until_stopped(inputs: SyncInputs, run: Run, observers: Observers) -> 
 
     # Not the loop's own handler, which would not be heard while the plan is computed or printed.
     signal.signal(signal.SIGINT, interrupt)
-    return await cycle
+    if lease is not None:
+        lease.when_lost(end)
+    try:
+        return await cycle
+    except (CycleStoppedError, asyncio.CancelledError):
+        if lease is not None and lease.lost is not None:
+            raise lease.lost from None
+        raise
 
 
 def _show_progress(stage: str, done: int, total: int | None) -> None:
