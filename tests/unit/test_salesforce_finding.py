@@ -166,10 +166,10 @@ def test_case_counts_where_the_field_says_so() -> None:
     org = SalesforceOrg(now=lambda: datetime(2026, 3, 10, tzinfo=UTC))
     assert org.deploy(package_zip("66.0")).success
     org.assign_permission_set(INTEGRATION, "Metronome_Integration")
-    org.add_user("clerk")
-    org.assign_permission_set("clerk", "Metronome_Integration")
-    upper = org.insert("Account", {"Name": "Upper", SENSITIVE: "Abc"}, username="clerk")
-    lower = org.insert("Account", {"Name": "Lower", SENSITIVE: "abc"}, username="clerk")
+    upper = org.insert("Account", {"Name": "Upper"})
+    org.update("Account", upper, {SENSITIVE: "Abc"}, username=INTEGRATION)
+    lower = org.insert("Account", {"Name": "Lower"})
+    org.update("Account", lower, {SENSITIVE: "abc"}, username=INTEGRATION)
     app = org.client_credentials
     with (
         SalesforceSandbox(org).serve() as served,
