@@ -7,6 +7,7 @@ same thing.
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from metronome_salesforce.cycle import (
@@ -20,11 +21,12 @@ from metronome_salesforce.cycle import (
 from metronome_salesforce.errors import ProductError
 from metronome_salesforce.hosts import host_rules
 from metronome_salesforce.inputs import SyncInputs
+from metronome_salesforce.linking import LinkReason, LinkVerdict
 from metronome_salesforce.metronome.client import MetronomeClient
 from metronome_salesforce.metronome.source import MetronomeSource, SourceSettings
 from metronome_salesforce.planning import Place
 from metronome_salesforce.relinking import LinkJob, LinkReport, failed_links, run_links
-from metronome_salesforce.report import CycleReport
+from metronome_salesforce.report import CycleReport, Outcome
 from metronome_salesforce.salesforce.credentials import parse_credentials
 from metronome_salesforce.salesforce.session import Session
 from metronome_salesforce.salesforce.target import SalesforceTarget
@@ -47,18 +49,28 @@ async def run_sync(
     CycleStoppedError when `stop` was set, and whatever is a bug.
     """
     try:
-        source, target = connect(inputs, run, observers, environment=environment)
+        source, target = await connect(inputs, run, observers, environment=environment)
     except ProductError as error:
         report = new_report(run)
         fail(report, error)
         return report
     try:
-        return await run_cycle(
+        report = await run_cycle(
             _cycle_settings(inputs.sync.spec), run, source, target, observers, stop=stop
         )
     finally:
         await source.close()
         target.close()
+    if report.outcome is Outcome.PLANNED:
+        report.links = {name: _foretold(verdict) for name, verdict in report.links.items()}
+    return report
+
+
+def _foretold(verdict: LinkVerdict) -> LinkVerdict:
+    """The verdict on a CustomerLink that was planned to be followed: nothing was written."""
+    if verdict.reason is not LinkReason.LINKED:
+        return verdict
+    return replace(verdict, message=verdict.message.replace(" hang on ", " will hang on ", 1))
 
 
 async def run_linking(
@@ -76,7 +88,7 @@ async def run_linking(
     """
     try:
         source = _source(inputs, job.now, environment=environment)
-        target = SalesforceTarget(session or open_session(inputs, environment=environment))
+        target = await _target(inputs, source, session, environment=environment)
     except ProductError as error:
         return failed_links(error)
     try:
@@ -109,7 +121,7 @@ def pending_links(session: Session) -> list[str]:
     return SalesforceTarget(session).pending_links()
 
 
-def connect(
+async def connect(
     inputs: SyncInputs, run: Run, observers: Observers, *, environment: Mapping[str, str]
 ) -> tuple[MetronomeSource, SalesforceTarget]:
     """Both edges, ready and not yet connected. Raises ConfigError."""
@@ -119,7 +131,22 @@ def connect(
         environment=environment,
         progress=lambda done, total: observers.progress("fetch Invoice", done, total),
     )
-    return source, SalesforceTarget(open_session(inputs, environment=environment))
+    return source, await _target(inputs, source, None, environment=environment)
+
+
+async def _target(
+    inputs: SyncInputs,
+    source: MetronomeSource,
+    session: Session | None,
+    *,
+    environment: Mapping[str, str],
+) -> SalesforceTarget:
+    """The org's side of a run; closes the other side, `source`, where there can be no run."""
+    try:
+        return SalesforceTarget(session or open_session(inputs, environment=environment))
+    except BaseException:
+        await source.close()
+        raise
 
 
 def _source(
