@@ -7,21 +7,18 @@ from tabulate import tabulate
 from metronome_salesforce.linking import LinkReason, LinkRequest, LinkVerdict
 from metronome_salesforce.linkrequests import request_of
 from metronome_salesforce.manifests import Bundle
-from metronome_salesforce.report import CycleReport, Outcome
+from metronome_salesforce.report import CycleReport
 from metronome_salesforce.spec import CustomerLink, MetronomeSync
-
-_WRITTEN = frozenset({Outcome.SUCCEEDED, Outcome.PARTIALLY_FAILED})
 
 
 def links_of(sync: MetronomeSync, bundle: Bundle) -> list[LinkRequest] | None:
     """What the CustomerLinks of `bundle` ask of `sync`, in its namespace as in a cluster.
 
-    None when there is no CustomerLink at all: then these files do not say who is linked, and what
-    CustomerLinks elsewhere, as in a cluster, decided before is to stay.
+    None when none of them names it: then these files do not say who is linked, and what
+    CustomerLinks elsewhere, as in a cluster, decided before is to stay. An empty list would undo
+    all of that, for a mistyped `syncRef` or for links that are another MetronomeSync's.
     """
-    if not bundle.links:
-        return None
-    return [request_of(link) for link in bundle.links if _concerns(link, sync)]
+    return [request_of(link) for link in bundle.links if _concerns(link, sync)] or None
 
 
 def left_aside(bundle: Bundle) -> list[str]:
@@ -57,7 +54,7 @@ def links_text(report: CycleReport) -> Iterator[str]:
                 *(name, verdict.reason),
                 _both(verdict.customer_name, verdict.customer_id),
                 _both(verdict.account_name, verdict.account_id),
-                _sentence(verdict, written=report.outcome in _WRITTEN),
+                _sentence(verdict),
             )
             for name, verdict in sorted(report.links.items())
         ],
@@ -66,12 +63,9 @@ def links_text(report: CycleReport) -> Iterator[str]:
     )
 
 
-def _sentence(verdict: LinkVerdict, *, written: bool) -> str:
-    if verdict.reason is LinkReason.LINKED and not written:
-        sentence = "All rows of the customer will hang on the Account."
-    else:
-        sentence = verdict.message
-    return f"{sentence} {verdict.contradiction}" if verdict.contradiction else sentence
+def _sentence(verdict: LinkVerdict) -> str:
+    said = (verdict.message, verdict.contradiction)
+    return " ".join(sentence for sentence in said if sentence)
 
 
 def _both(name: str | None, id_: str | None) -> str:

@@ -85,6 +85,10 @@ def test_links_among_the_files_are_followed(one: Company, base: str, tmp_path: P
     assert planned.returncode == SUCCEEDED, planned.stdout
     assert "customers: 3, of which 2 linked and 1 orphaned" in planned.stdout
     assert "All rows of the customer will hang on the Account." in planned.stdout
+    for command in (("plan",), ("sync", "--dry-run")):
+        result = json.loads(run_cli(*command, "-f", base, "-f", links, "--output", "json").stdout)
+        verdict = result.get("report", result)["links"]["europe"]
+        assert verdict["message"] == "All rows of the customer will hang on the Account."
     assert one.org.count(CUSTOMER) == 0
 
     done = run_cli("sync", "-f", base, "-f", links)
@@ -101,6 +105,22 @@ def test_links_among_the_files_are_followed(one: Company, base: str, tmp_path: P
     assert (verdict["reason"], verdict["customer_id"], verdict["account_id"]) == (
         "Linked", customer["id"], account,
     )  # fmt: skip
+    assert verdict["message"] == "All rows of the customer hang on the Account."
+
+
+def test_a_plan_says_into_which_account_one_was_merged(
+    one: Company, base: str, tmp_path: Path
+) -> None:
+    """As a run says it afterwards, of what will be."""
+    customer = customer_of(one, 1)
+    master, loser = (one.org.insert(ACCOUNT, {"Name": name}) for name in ("Acme Europe", "ACME"))
+    one.org.merge_accounts(master, loser)
+    links = written(tmp_path / "link.yaml", link("europe", {"id": customer["id"]}, {"id": loser}))
+    sentence = f"on Account {master}, into which {loser} was merged; set spec.account.id to it."
+    planned = run_cli("plan", "-f", base, "-f", links)
+    assert f"All rows of the customer will hang {sentence}" in planned.stdout
+    done = run_cli("sync", "-f", base, "-f", links)
+    assert f"All rows of the customer hang {sentence}" in done.stdout
 
 
 def test_files_without_links_leave_what_links_decided(
@@ -170,14 +190,42 @@ def links_named(file: str) -> set[str]:
 def test_a_link_to_a_sync_that_is_not_there_is_left_aside(
     one: Company, base: str, tmp_path: Path, changes: Json, told: str
 ) -> None:
-    """Names count within one namespace, as in a cluster."""
-    customer = customer_of(one, 1)["id"]
+    """Names count within one namespace, as in a cluster; who was linked before stays so."""
+    second, third = (customer_of(one, number)["id"] for number in (1, 2))
     account = one.org.insert(ACCOUNT, {"Name": "Acme Europe"})
+    before = written(tmp_path / "a.yaml", link("second", {"id": second}, {"id": account}))
+    assert run_cli("sync", "-f", base, "-f", before).returncode == SUCCEEDED
     links = written(
-        tmp_path / "link.yaml", link("aside", {"id": customer}, {"id": account}, **changes)
+        tmp_path / "link.yaml", link("aside", {"id": third}, {"id": account}, **changes)
     )
     result = run_cli("sync", "-f", base, "-f", links)
 
     assert result.returncode == SUCCEEDED
     assert result.stderr.strip() == f"CustomerLink aside is left aside: the files hold {told}"
-    assert places(one, customer) == {None}
+    assert (places(one, second), places(one, third)) == ({account}, {None})
+
+
+def test_links_of_another_sync_among_the_files_unlink_nobody(
+    one: Company, base: str, tmp_path: Path
+) -> None:
+    """A sync that no link names keeps what links decided; one that a link names follows the files.
+
+    Both MetronomeSyncs are run one after the other, each on the company's only org.
+    """
+    second, third = (customer_of(one, number)["id"] for number in (1, 2))
+    account = one.org.insert(ACCOUNT, {"Name": "Acme Europe"})
+    before = written(tmp_path / "a.yaml", link("second", {"id": second}, {"id": account}))
+    assert run_cli("sync", "-f", base, "-f", before).returncode == SUCCEEDED
+    globex = written(tmp_path / "globex.yaml", sync_document("globex", one.spec()))
+    files = ["-f", base, "-f", globex, "-f", written(
+        tmp_path / "b.yaml",
+        link("third", {"id": third}, {"id": account}, syncRef={"name": "globex"}),
+    )]  # fmt: skip
+
+    acme = run_cli("sync", "--sync", "acme", *files)
+    assert (acme.returncode, acme.stderr) == (SUCCEEDED, "")
+    assert "CustomerLink" not in acme.stdout
+    assert (places(one, second), places(one, third)) == ({account}, {None})
+
+    assert run_cli("sync", "--sync", "globex", *files).returncode == SUCCEEDED
+    assert (places(one, second), places(one, third)) == ({None}, {account})
