@@ -34,11 +34,15 @@ from metronome_salesforce.linking import (
     LinkReason,
     LinkRequest,
     LinkSource,
+    LinkState,
+    Problem,
     Refusal,
     account_id,
     decide,
     follow,
     judge,
+    noticed,
+    of_alias,
     rejected,
 )
 from metronome_salesforce.mapping import LAST_SYNCED, ObjectMapping, to_row
@@ -56,6 +60,7 @@ from metronome_salesforce.ports import (
 from metronome_salesforce.report import CycleReport, Outcome, Retry, Trigger
 from metronome_salesforce.rows import Row, RowResult, Write
 from metronome_salesforce.scope import Scope
+from metronome_salesforce.writeback import Stored, store_account_ids
 
 logger = logging.getLogger(__name__)
 
@@ -189,6 +194,9 @@ class _Cycle:
         self.report = report
         self.plan = Plan()
         self.mappings = [mapping for mapping in OBJECTS if mapping.name in settings.objects]
+        # Rows of objects that are not synced (any more) follow their customer all the same.
+        self.followers = [one for one in OBJECTS if one.placed and one not in self.mappings]
+        self.stored = Stored()
         self.applied = False
         self.decided = False
         self.linking: tuple[Sequence[LinkRequest], Followed, Accounts] = (
@@ -198,13 +206,14 @@ class _Cycle:
         )
         self.customers: dict[str, CustomerInfo] = {}
         self.decisions: dict[str, Decision] = {}
+        self.moved_by_others: set[str] = set()
 
     async def run(self) -> None:
         state = await self._preflight()
         scope = await self._observe_and_desire()
         self._stage("compare")
         self.plan.compare(
-            [*self.mappings, ACCOUNT_SUMMARY],
+            [*self.mappings, *self.followers, ACCOUNT_SUMMARY],
             heal_edits=self.settings.heal_edits,
             prune=self.settings.prune,
         )
@@ -226,6 +235,8 @@ class _Cycle:
         await self._apply()
         self._judge_links()
         self._conclude()
+        if self.stored.error is not None and self.stored.waiting:
+            raise self.stored.error
 
     def _guard(self, state: OrgState) -> None:
         ensure_safe(
@@ -348,13 +359,13 @@ class _Cycle:
             self.plan.add_actual(page)
             existing.update(row.key for row in page)
         accounts = await self._accounts(wanted, existing, links)
-        requests = self._with_customers(links)
+        requests, problems = self._with_customers(links)
         followed = follow(
             requests,
             accounts,
             {info.id: CustomerFacts(info.name, info.archived) for info in self.customers.values()},
             states,
-            {},
+            problems,
         )
         unknown = self.run_.links is None
         self.decisions = {
@@ -370,6 +381,7 @@ class _Cycle:
             for id_, info in self.customers.items()
         }
         self.decided = True
+        self._tell_noticed(states, accounts)
         self._take_relinked()
         self.linking = (requests, followed, accounts)
         self.plan.place(
@@ -392,17 +404,24 @@ class _Cycle:
                     self.plan.add_actual(page)
         return replace(found, names={**dict.fromkeys(existing), **found.names})
 
-    def _with_customers(self, links: Sequence[LinkRequest]) -> list[LinkRequest]:
-        """The links with their customers' ids; an alias may go on once its holder is archived."""
-        holders: dict[str, str] = {}
-        for info in sorted(self.customers.values(), key=lambda one: not one.archived):
-            holders.update(dict.fromkeys(info.ingest_aliases, info.id))
-        return [
-            one
-            if one.ingest_alias is None
-            else replace(one, customer_id=holders.get(one.ingest_alias))
-            for one in links
-        ]
+    def _with_customers(
+        self, links: Sequence[LinkRequest]
+    ) -> tuple[list[LinkRequest], dict[str, Problem]]:
+        """The links with the ids of the customers that their aliases name, and what is wrong."""
+        holders: dict[str, list[tuple[str, bool]]] = {}
+        for info in self.customers.values():
+            for alias in info.ingest_aliases:
+                holders.setdefault(alias, []).append((info.id, info.archived))
+        requests: list[LinkRequest] = []
+        problems: dict[str, Problem] = {}
+        for one in links:
+            request, problem = one, None
+            if one.ingest_alias is not None:
+                request, problem = of_alias(one, holders.get(one.ingest_alias, ()))
+            requests.append(request)
+            if problem is not None:
+                problems[one.name] = problem
+        return requests, problems
 
     def _judge_links(self) -> None:
         """Say what became of each CustomerLink, now that all is written that can be."""
@@ -430,6 +449,7 @@ class _Cycle:
         known = {id_: place for id_, place in places.items() if id_ in self.decisions}
         if not known:
             return
+        self.moved_by_others |= known.keys()
         self.plan.relinked(known)
         self.plan.place((id_, *place) for id_, place in known.items())
         for id_, (account, source) in known.items():
@@ -437,16 +457,20 @@ class _Cycle:
 
     async def _observe_relinked(self) -> None:
         """Find all rows, of every age, of customers that belong elsewhere than before."""
-        states = self.plan.link_states()
+        states, half_moved = self.plan.link_states(), self.plan.half_moved()
         # A record that vanished from the org took the lookups of its rows with it; on the very
         # first cycle there are no rows to look for.
         relinked = [
             id_
             for id_, decision in self.decisions.items()
-            if (states[id_].linked != decision.account if id_ in states else bool(states))
+            if (
+                states[id_].linked != decision.account or id_ in half_moved
+                if id_ in states
+                else bool(states)
+            )
         ]
         if relinked:
-            for mapping in self.mappings:
+            for mapping in [*self.mappings, *self.followers]:
                 if mapping.placed:
                     self._stage(f"move {mapping.name}")
                     async for page in self._pages(self.target.read_of_customers(mapping, relinked)):
@@ -512,14 +536,17 @@ class _Cycle:
                 done += len(chunk)
                 self.observers.progress(f"write {mapping.name}", done, total)
 
-        for mapping in self.mappings:
+        for marks in self._following(self.plan.marks(size)):
+            await self._blocking(partial(self.target.write, CUSTOMER, marks))
+        for mapping in [*self.mappings, *self.followers]:
             upserts = self._following(self.plan.upserts(mapping, size))
             chunks = (self._stamped(mapping, chunk) for chunk in upserts)
             await send(mapping, chunks, self.target.write)
         for mapping in reversed(self.mappings):
             await send(mapping, self.plan.deletes(mapping, size), self.target.delete)
+        await self._store_account_ids()
         # Last, because it says that all rows have moved: a crash before leaves the link pending.
-        for links in self._following(self.plan.links(size)):
+        for links in self._following(self.plan.links(size, without=self.stored.waiting)):
             stamped = self._stamped(CUSTOMER, links)
             results = await self._blocking(partial(self.target.write, CUSTOMER, stamped))
             self.plan.record_links(results)
@@ -531,6 +558,15 @@ class _Cycle:
             self._stamped(ACCOUNT_SUMMARY, c) for c in self.plan.upserts(ACCOUNT_SUMMARY, size)
         )
         await send(ACCOUNT_SUMMARY, summaries, self.target.write)
+
+    async def _store_account_ids(self) -> None:
+        """Store in Metronome who was decided on, where wished and not somebody else's to do."""
+        if not self.settings.write_back:
+            return
+        self._take_relinked()
+        ours = {id_: one for id_, one in self.customers.items() if id_ not in self.moved_by_others}
+        self.stored = await store_account_ids(self.source, ours, self.decisions, self._check_stop)
+        self.report.write_back = self.stored.problem
 
     def _following(self, chunks: Iterator[list[Write]]) -> Iterator[list[Write]]:
         """The chunks, each made when it is sent, with the newest word of where customers belong."""
@@ -616,6 +652,20 @@ class _Cycle:
             )
         if target.quota is not None:
             report.quota = {"used": target.quota.used, "maximum": target.quota.maximum}
+
+    def _tell_noticed(self, states: Mapping[str, LinkState], accounts: Accounts) -> None:
+        """Tell what happened to Accounts in the org, a few of each kind by customer."""
+        told: dict[str, list[str]] = {}
+        for id_, decision in self.decisions.items():
+            if id_ in states:
+                found = noticed(id_, states[id_], decision, accounts.resolve)
+                if found is not None and found.sentence:
+                    told.setdefault(found.reason, []).append(found.sentence)
+        for reason, sentences in told.items():
+            for sentence in sentences[:_EVENTS_PER_KIND]:
+                self.report.events.append((reason, sentence))
+            if (more := len(sentences) - _EVENTS_PER_KIND) > 0:
+                self.report.events.append((reason, f"The same goes for {more} more customers."))
 
     def _report_refusals(self) -> None:
         for refusal, sentence in (

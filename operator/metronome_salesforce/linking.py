@@ -10,8 +10,9 @@ customer, and the Account that a person sets on the Orphaned Customer record. Fi
     5  none of these: what decided before is gone              → nobody, the customer is orphaned
 
 An id that is malformed or names no Account decides nothing and changes nothing, be it in Metronome
-or in a CustomerLink: the customer keeps its former place, and the refusal is reported. An Account
-that was merged stands for its master everywhere.
+or in a CustomerLink: what Metronome or a CustomerLink decided before stays, and the refusal is
+reported. An Account that was merged stands for its master everywhere. One that the record and its
+link agree on counts although we may not see it: Salesforce clears what names a deleted Account.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -400,7 +401,10 @@ def decide(
     what others decided is stored in Metronome, where it must not decide by itself.
     """
     state = record or LinkState()
-    linked = None if state.linked is None else resolve(state.linked)
+    if state.account is not None and state.account == state.linked:
+        linked: str | None = state.linked
+    else:
+        linked = None if state.linked is None else resolve(state.linked)
     # A merge moves Account__c to the master and a deleted Account clears it: no person did.
     by_person = state.account != state.linked and (state.linked is None or state.account != linked)
     chosen = by_person or state.source == LinkSource.SALESFORCE
@@ -410,15 +414,15 @@ def decide(
 
     if link is not None:
         decision = Decision(link, LinkSource.CUSTOMER_LINK)
+    elif held and linked is not None and state.source == LinkSource.CUSTOMER_LINK:
+        decision = Decision(linked, LinkSource.CUSTOMER_LINK)
     elif wanted is not None:
         decision = Decision(wanted, LinkSource.METRONOME)
     elif chosen or (retained and state.source == LinkSource.CUSTOMER_LINK):
         source = None if state.account is None else LinkSource.SALESFORCE
         return Decision(state.account, source, refusal)
-    elif linked is not None and (
-        refusal is not None or (held and state.source == LinkSource.CUSTOMER_LINK)
-    ):
-        return Decision(linked, _known(state.source), refusal)
+    elif linked is not None and refusal is not None and state.source == LinkSource.METRONOME:
+        return Decision(linked, LinkSource.METRONOME, refusal)
     else:
         return Decision(None, None, refusal)
 
@@ -445,5 +449,80 @@ def _of_metronome(
     return (found, None) if found is not None else (None, Refusal.UNKNOWN)
 
 
-def _known(source: str | None) -> LinkSource | None:
-    return LinkSource(source) if source in set(LinkSource) else None
+def is_to_be_stored(decision: Decision, stored: str | None) -> bool:
+    """Whether write-back has to change the Salesforce id that Metronome keeps, `stored`.
+
+    Not where Metronome decided, nor an id that is refused: that is somebody's to correct.
+    """
+    if decision.source is LinkSource.METRONOME:
+        return False
+    if stored is None or not stored.strip():
+        return decision.account is not None
+    if decision.account is None:
+        return decision.refusal is None
+    return account_id(stored) != decision.account
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """What happened to the Account of a record in the org, as an Event: reason and sentence.
+
+    `by_person`: somebody chose the Account; `overruled`: and somebody else who comes first names
+    another. The sentence is empty for a choice that is followed.
+    """
+
+    reason: str
+    sentence: str
+    by_person: bool = False
+    overruled: bool = False
+
+
+def noticed(
+    id_: str, state: LinkState, decision: Decision, resolve: Callable[[str], str | None]
+) -> Noticed | None:
+    """What became of the Account that the record of a customer names; None when nothing did."""
+    if state.account == state.linked:
+        return None
+    linked = None if state.linked is None else resolve(state.linked)
+    if state.linked is not None and state.account == linked:
+        if linked is not None:
+            sentence = f"Account {state.linked} of customer {id_} was merged into {linked}"
+        else:
+            sentence = f"Account {state.linked} of customer {id_} was deleted"
+        reason = "AccountDeleted" if linked is None else "AccountMerged"
+        if decision.account is None:
+            return Noticed(reason, f"{sentence}; the customer is an orphan again.")
+        return Noticed(reason, f"{sentence}; its rows hang on {decision.account} now.")
+    if (LinkSource.SALESFORCE, state.account) not in decision.overruled:
+        return Noticed("", "", by_person=True)
+    decider = "a CustomerLink" if decision.source is LinkSource.CUSTOMER_LINK else "Metronome"
+    return Noticed(
+        "Conflict",
+        "The Account that somebody set on the Orphaned Customer record of customer"
+        f" {id_} is not followed: {decider} says otherwise, and comes first. Change it there.",
+        by_person=True,
+        overruled=True,
+    )
+
+
+def of_alias(
+    request: LinkRequest, holders: Collection[tuple[str, bool]]
+) -> tuple[LinkRequest, Problem | None]:
+    """The request with the id of the customer that has its ingest alias, and what is wrong.
+
+    `holders` are (id, archived). An alias may go on to a new customer once the old one is archived;
+    where nobody has it, or more than one, the customer that is known from before stays.
+    """
+    active = sorted({id_ for id_, archived in holders if not archived})
+    ids = active or sorted({id_ for id_, _ in holders})
+    if len(ids) == 1:
+        return replace(request, customer_id=ids[0]), None
+    if len(active) > 1:
+        return request, (
+            LinkReason.ALIAS_AMBIGUOUS,
+            (
+                f"{len(active)} customers in Metronome have the ingest alias"
+                f" {request.ingest_alias}; use customer.id in a new CustomerLink instead."
+            ),
+        )
+    return request, None

@@ -6,7 +6,7 @@ same plan printed, and the file vanishes with the process, so no billing data is
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -18,6 +18,7 @@ from metronome_salesforce.mapping import (
     LINK_SOURCE,
     LINKED_ACCOUNT_ID,
     ORPHANED_CUSTOMER,
+    RELINKING,
     SYNC_HASH,
     ObjectMapping,
     Role,
@@ -33,7 +34,7 @@ CREATE TABLE desired (
     PRIMARY KEY (object, key)) WITHOUT ROWID;
 CREATE TABLE actual (
     object TEXT, key TEXT, id TEXT NOT NULL, hash TEXT, customer TEXT, owner TEXT,
-    account TEXT, orphaned_customer TEXT, linked TEXT, source TEXT,
+    account TEXT, orphaned_customer TEXT, linked TEXT, source TEXT, relinking INTEGER NOT NULL,
     edited INTEGER NOT NULL, draft INTEGER NOT NULL, in_scope INTEGER NOT NULL, content TEXT,
     PRIMARY KEY (object, key)) WITHOUT ROWID;
 CREATE TABLE place (
@@ -51,9 +52,9 @@ CREATE TABLE change (
 # The lookups of a placed row as they are and as they should be differ.
 _MISPLACED = """(a.account IS NOT p.account OR a.orphaned_customer IS NOT
     CASE WHEN p.account IS NULL THEN p.customer END)"""
-# The same for a customer's own record, which shows its link.
+# The same for a customer's own record, which shows its link, and whether a move broke off.
 _RELINKED = """(a.account IS NOT p.account OR a.source IS NOT p.source
-    OR a.linked IS NOT p.account)"""
+    OR a.linked IS NOT p.account OR a.relinking)"""
 
 
 Place = tuple[str | None, str | None]
@@ -97,12 +98,12 @@ class Plan:
         """
         self._insert(
             f"""INSERT OR {"REPLACE" if again else "IGNORE"} INTO actual
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",  # noqa: S608 -- one of two words
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",  # noqa: S608 -- one of two words
             (
                 (
                     *(row.object, row.key, row.id, row.hash, row.customer_id, row.owner),
                     *(row.account, row.orphaned_customer, row.linked, row.link_source),
-                    *(_edited(row), row.draft, in_scope),
+                    *(row.relinking, _edited(row), row.draft, in_scope),
                     None if row.content is None else _dump(row.content),
                 )
                 for row in rows
@@ -135,6 +136,11 @@ class Plan:
         Their records are left to who moves them.
         """
         self._relinked.update(places)
+
+    def half_moved(self) -> set[str]:
+        """The customers a move of whose rows has begun and not come to its end."""
+        rows = self._db.execute("SELECT key FROM actual WHERE object = 'Customer' AND relinking")
+        return {key for (key,) in rows}
 
     def link_states(self) -> dict[str, LinkState]:
         """The links of all Orphaned Customer records in the org, by customer id."""
@@ -353,11 +359,32 @@ class Plan:
         while rows := cursor.fetchmany(size):
             yield [Write(mapping.name, Operation.DELETE, key, {}, id_) for key, id_ in rows]
 
-    def links(self, size: int) -> Iterator[list[Write]]:
+    def marks(self, size: int) -> Iterator[list[Write]]:
+        """The records of customers whose rows are about to move: should it break off, they tell.
+
+        Without that mark, rows that have moved would stay behind when the link is taken back.
+        """
+        cursor = self._db.execute(
+            """SELECT l.key, l.id FROM change l
+            JOIN actual a ON a.object = l.object AND a.key = l.key
+            WHERE l.object = 'Customer' AND l.operation = 'update' AND l.place AND NOT a.relinking
+            AND l.key IN (
+                SELECT c.customer FROM change c
+                WHERE c.place AND c.operation = 'update' AND c.object <> 'Customer')
+            ORDER BY l.key"""
+        )
+        while rows := cursor.fetchmany(size):
+            yield [
+                Write("Customer", Operation.UPDATE, key, {RELINKING: True}, id_)
+                for key, id_ in rows
+                if key not in self._relinked
+            ]
+
+    def links(self, size: int, *, without: Collection[str] = ()) -> Iterator[list[Write]]:
         """The records of customers all of whose rows have moved: they show the new link now.
 
         A customer with a row that was refused is left out: its link stays as it was, and the next
-        cycle moves what is left.
+        cycle moves what is left. So are those `without`.
         """
         cursor = self._db.execute(
             """SELECT l.key, l.id, p.account, p.source FROM change l
@@ -372,7 +399,7 @@ class Plan:
             yield [
                 Write("Customer", Operation.UPDATE, key, _link(account, source), id_)
                 for key, id_, account, source in rows
-                if key not in self._relinked
+                if key not in self._relinked and key not in without
             ]
 
     def contested_account_ids(self, size: int) -> Iterator[list[Write]]:
@@ -567,7 +594,12 @@ class Plan:
 
 
 def _link(account: str | None, source: str | None) -> dict[str, Value]:
-    return {ACCOUNT: account, LINK_SOURCE: source, LINKED_ACCOUNT_ID: account}
+    return {
+        ACCOUNT: account,
+        LINK_SOURCE: source,
+        LINKED_ACCOUNT_ID: account,
+        RELINKING: False,
+    }
 
 
 def _add_places(

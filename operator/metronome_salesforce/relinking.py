@@ -3,8 +3,8 @@
 No second sync engine: the link rules decide (`linking`), the plan finds what hangs elsewhere
 (`planning`), the target writes it. A run knows a few customers out of many and reads nothing of
 Metronome but who they are. All links of a batch share its queries and its writes of 200 rows; each
-customer's record, which says that all has moved, comes last. So a crash at any point leaves the
-record behind, and the next run goes on.
+customer's record, which says that all has moved, comes last, and is marked before the first row
+moves. So a crash at any point leaves the record behind, and the next run goes on.
 """
 
 import asyncio
@@ -35,6 +35,8 @@ from metronome_salesforce.linking import (
     decide,
     follow,
     judge,
+    noticed,
+    of_alias,
     rejected,
 )
 from metronome_salesforce.mapping import LAST_SYNCED, ObjectMapping, to_row
@@ -43,6 +45,7 @@ from metronome_salesforce.planning import Place, Plan
 from metronome_salesforce.ports import Batch, CustomerInfo, Source, Summary, Target
 from metronome_salesforce.report import Outcome, Retry
 from metronome_salesforce.rows import ActualRow, Row, Write
+from metronome_salesforce.writeback import store_account_ids
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +82,8 @@ class LinkReport:
 
     `verdicts` is by the link's name; a link of the job that is missing there could not be judged
     now. `places` has the customers that were looked at and where they belong; `unsettled` those of
-    them that have rows elsewhere still. `noticed` are the people's changes that were found.
+    them that have rows elsewhere still; `undecided` are those about whom Metronome could not be
+    asked. `noticed` are the people's changes that were found.
     `events` are (reason, sentence) pairs about the MetronomeSync. `write_back` says why Account ids
     could not be stored in Metronome. `moved` counts rows by object.
     """
@@ -92,6 +96,7 @@ class LinkReport:
     verdicts: dict[str, LinkVerdict] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
     unsettled: set[str] = field(default_factory=set)
+    undecided: set[str] = field(default_factory=set)
     noticed: set[tuple[str, str | None]] = field(default_factory=set)
     overruled: set[str] = field(default_factory=set)
     moved: dict[str, int] = field(default_factory=dict)
@@ -164,7 +169,8 @@ class _LinkRun:
         self.stop = stop
         self.report = report
         self.plan = Plan()
-        self.placed = [one for one in OBJECTS if one.name in settings.objects and one.placed]
+        # Also of objects that are not synced (any more): all rows of a customer move.
+        self.placed = [one for one in OBJECTS if one.placed]
         self.records: dict[str, ActualRow] = {}
         self.infos: dict[str, CustomerInfo] = {}
         self.unasked: ProductError | None = None
@@ -186,16 +192,26 @@ class _LinkRun:
         await self._read_records(customers)
         await self._ask_metronome(customers, concerned)
         await self._find_accounts(customers, concerned)
-        self._decide(customers, concerned, problems)
+        self._follow(customers, concerned, problems)
+        if self.followed.held - self.infos.keys():
+            # Their link decides nothing, so Metronome may.
+            await self._ask_metronome(self.followed.held & customers, ())
+            await self._find_accounts(customers, concerned)
+            self._follow(customers, concerned, problems)
+        self._decide(customers)
         self.report.places = {id_: (one.account, one.source) for id_, one in self.decisions.items()}
         relinked = [id_ for id_ in self.decisions if self._is_relinked(id_)]
         moving = {*relinked, *(self.job.swept & self.decisions.keys())}
         if moving:
             self.moving({id_: self.report.places[id_] for id_ in moving})
             await self._move(sorted(moving))
+        waiting = await self._write_back()
+        if moving:
+            await self._show_links(waiting)
         await self._sum_up(relinked)
-        await self._write_back()
         self._judge(concerned)
+        if self.unasked is not None:
+            self.report.fail(self.unasked)
 
     # -- who and where -------------------------------------------------------------------------
 
@@ -224,18 +240,11 @@ class _LinkRun:
             if alias is None or alias not in unresolved or self.unasked is not None:
                 requests.append(one)
                 continue
-            # An alias may go on to a new customer once the old one is archived.
-            holders = found.get(alias, [])
-            active = [info for info in holders if not info.archived] or holders
-            if len(active) > 1:
-                problems[one.name] = (
-                    LinkReason.ALIAS_AMBIGUOUS,
-                    (
-                        f"{len(active)} customers in Metronome have the ingest alias {alias}; use"
-                        " customer.id in a new CustomerLink instead."
-                    ),
-                )
-            requests.append(replace(one, customer_id=active[0].id if len(active) == 1 else None))
+            holders = [(info.id, info.archived) for info in found.get(alias, ())]
+            request, problem = of_alias(one, holders)
+            requests.append(request)
+            if problem is not None:
+                problems[one.name] = problem
         return requests, problems
 
     async def _read_records(self, customers: Collection[str]) -> None:
@@ -281,7 +290,7 @@ class _LinkRun:
             )
         )
 
-    def _decide(
+    def _follow(
         self,
         customers: Collection[str],
         concerned: Sequence[LinkRequest],
@@ -299,12 +308,20 @@ class _LinkRun:
             if self.unasked is None or one.customer_id in known
         ]
         self.followed = follow(judged, self.accounts, known, states, problems)
-        for id_, state in states.items():
+
+    def _decide(self, customers: Collection[str]) -> None:
+        for id_ in sorted(customers):
+            state = self._state(id_)
+            if state is None:
+                continue
             link = self.followed.accounts.get(id_)
-            if link is None and id_ not in self.infos and self.unasked is not None:
-                continue  # Metronome may say otherwise, and cannot be asked now
             info = self.infos.get(id_)
+            if link is None and info is None and self.unasked is not None:
+                self.report.undecided.add(id_)  # Metronome may say otherwise
+                continue
             metronome = None if info is None else info.account_id
+            if link is None and info is None and state.source == LinkSource.METRONOME:
+                metronome = state.linked  # it knows the customer no more; what it said stays
             if id_ in self.job.unlinked and self._is_ours(metronome, state):
                 metronome = None
             self.decisions[id_] = decide(
@@ -321,33 +338,16 @@ class _LinkRun:
 
     def _tell(self, id_: str, state: LinkState) -> None:
         """Note what people did in the org, for metrics and Events."""
-        linked = self.accounts.resolve(state.linked)
-        if state.account == state.linked:
-            return
-        if state.linked is not None and state.account == linked:
-            if linked is None:
-                reason, how = "AccountDeleted", "was deleted; the customer is an orphan again"
-            else:
-                reason, how = "AccountMerged", f"was merged into {linked}; its rows follow"
-            sentence = f"Account {state.linked} of customer {id_} {how}."
-            self.report.events.append((reason, sentence))
+        found = noticed(id_, state, self.decisions[id_], self.accounts.resolve)
+        if found is None:
             return
         change = (id_, state.account)
-        self.report.noticed.add(change)
-        decision = self.decisions[id_]
-        if (LinkSource.SALESFORCE, state.account) in decision.overruled:
+        if found.by_person:
+            self.report.noticed.add(change)
+        if found.overruled:
             self.report.overruled.add(id_)
-            if change not in self.job.seen:
-                self.report.events.append(
-                    (
-                        "Conflict",
-                        (
-                            "The Account that somebody set on the Orphaned Customer record of"
-                            f" customer {id_} is not followed: {_decider(decision)} says otherwise,"
-                            " and comes first. Change it there."
-                        ),
-                    )
-                )
+        if found.sentence and not (found.by_person and change in self.job.seen):
+            self.report.events.append((found.reason, found.sentence))
 
     def _is_ours(self, metronome: str | None, state: LinkState) -> bool:
         """Whether the id in Metronome is the one that write-back stored for a CustomerLink."""
@@ -360,7 +360,7 @@ class _LinkRun:
 
     def _is_relinked(self, id_: str) -> bool:
         row, decision = self.records[id_], self.decisions[id_]
-        return (row.account, row.linked, row.link_source) != (
+        return row.relinking or (row.account, row.linked, row.link_source) != (
             decision.account,
             decision.account,
             decision.source,
@@ -381,13 +381,18 @@ class _LinkRun:
             -(-count // size) for one in self.plan.counts().values() for count in one.values()
         )
         ensure_budget(self.target.quota, self._limits, calls=calls)
+        for marks in self.plan.marks(size):
+            await self._blocking(partial(self.target.write, CUSTOMER, marks))
         for mapping in self.placed:
             await self._send(mapping, self.plan.upserts(mapping, size))
-        for links in self.plan.links(size):
+
+    async def _show_links(self, waiting: Collection[str]) -> None:
+        """Write the records of customers all of whose rows have moved, but of those `waiting`."""
+        for links in self.plan.links(self.target.chunk_size, without=waiting):
             stamped = self._stamped(CUSTOMER, links)
             write = partial(self.target.write, CUSTOMER, stamped)
             self.plan.record_links(await self._blocking(write))
-        self.report.unsettled = set(self.plan.stuck())
+        self.report.unsettled = {*self.plan.stuck(), *waiting}
         for counts in self.plan.moved().values():
             for name, count in counts.items():
                 self.report.moved[name] = self.report.moved.get(name, 0) + count
@@ -457,30 +462,15 @@ class _LinkRun:
         finally:
             plan.close()
 
-    async def _write_back(self) -> None:
+    async def _write_back(self) -> set[str]:
+        """Store Account ids in Metronome, where wished; whose records have to wait for it."""
         if not self.job.write_back:
-            return
-        for id_, account in sorted(self._to_store().items()):
-            self._check_stop()
-            try:
-                await self.source.store_account_id(id_, account)
-            except ProductError as error:
-                self.report.write_back = (error.reason, error.message)
-                return
-
-    def _to_store(self) -> dict[str, str | None]:
-        wanted: dict[str, str | None] = {}
-        for id_, decision in self.decisions.items():
-            info = self.infos.get(id_)
-            if info is None or decision.source is LinkSource.METRONOME:
-                continue
-            stored = info.account_id
-            if decision.account is None:
-                if stored is not None and decision.refusal is None:
-                    wanted[id_] = None
-            elif stored != decision.account:
-                wanted[id_] = decision.account
-        return wanted
+            return set()
+        stored = await store_account_ids(self.source, self.infos, self.decisions, self._check_stop)
+        self.report.write_back = stored.problem
+        if stored.waiting and stored.error is not None:
+            self.unasked = stored.error
+        return stored.waiting
 
     # -- telling it ----------------------------------------------------------------------------
 
@@ -500,8 +490,6 @@ class _LinkRun:
             if id_ is not None and verdict.reason is LinkReason.LINKED:
                 verdict = self._judge_rows(verdict, id_, moved.get(id_, {}), stuck.get(id_))
             self.report.verdicts[request.name] = verdict
-        if self.unasked is not None and self.report.outcome is Outcome.SUCCEEDED:
-            self.report.fail(self.unasked)
 
     def _judge_rows(
         self, verdict: LinkVerdict, id_: str, moved: Mapping[str, int], stuck: str | None
@@ -547,10 +535,6 @@ _ARCHIVED = "Archived__c"
 def _full_name(row: ActualRow) -> str | None:
     name = (row.content or {}).get("Full_Name__c")
     return name if isinstance(name, str) else None
-
-
-def _decider(decision: Decision) -> str:
-    return "a CustomerLink" if decision.source is LinkSource.CUSTOMER_LINK else "Metronome"
 
 
 def _account_row(id_: str, member: ActualRow | None) -> Row:

@@ -72,7 +72,8 @@ class CycleReport:
     cut, malformed or seen twice. `events` are facts worth an Event: (reason, sentence) pairs.
     `quota` is the org's daily API quota after the run (used, maximum). `rejected_since` has
     the oldest day (such as 2026-02-28) with rejected rows of "invoices" and of "usage". `links`
-    says what became of each CustomerLink.
+    says what became of each CustomerLink. `write_back` tells why Account ids could not be stored in
+    Metronome (reason, sentence).
     """
 
     id: str
@@ -98,6 +99,7 @@ class CycleReport:
     events: list[tuple[str, str]] = field(default_factory=list)
     quota: dict[str, int] | None = None
     links: dict[str, LinkVerdict] = field(default_factory=dict)
+    write_back: tuple[str, str] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values."""
@@ -119,6 +121,8 @@ class CycleReport:
             name: LinkVerdict(**{**verdict, "reason": LinkReason(verdict["reason"])})
             for name, verdict in values.get("links", {}).items()
         }
+        write_back = values.get("write_back")
+        values["write_back"] = None if write_back is None else (write_back[0], write_back[1])
         values["api_calls"] = [
             (system, family, status, count) for system, family, status, count in values["api_calls"]
         ]

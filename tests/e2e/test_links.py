@@ -12,43 +12,10 @@ import pytest
 from metronome_salesforce.linking import LinkReason, LinkRequest
 from metronome_salesforce.report import Outcome, Retry
 from tests.expectation import ACCOUNT, CUSTOMER, INVOICE, LINE, PLACED, USAGE, differences
+from tests.linkstage import UNKNOWN, asks, hang, record, shown
 from tests.stage import Stage
 
 DAY = timedelta(days=1)
-
-
-def hang(stage: Stage, customer: str) -> set[tuple[str | None, bool]]:
-    """Where the customer's rows hang: (Account, whether on the orphan's record)."""
-    return {
-        (row["Account__c"], row["Orphaned_Customer__c"] is not None)
-        for sobject in PLACED
-        for row in stage.org.rows(sobject)
-        if row["Metronome_Customer_ID__c"] == customer
-    }
-
-
-def record(stage: Stage, customer: str) -> dict[str, Any]:
-    """The Orphaned Customer record."""
-    return next(
-        row for row in stage.org.rows(CUSTOMER) if row["Metronome_Customer_ID__c"] == customer
-    )
-
-
-def shown(stage: Stage, customer: str) -> tuple[str | None, str | None, str | None, bool]:
-    """What the record shows of its link."""
-    row = record(stage, customer)
-    return (
-        row["Account__c"],
-        row["Linked_Account_ID__c"],
-        row["Link_Source__c"],
-        bool(row["Link_Pending__c"]),
-    )
-
-
-def asks(name: str, customer: str, account: str | None = None, **changes: Any) -> LinkRequest:
-    """A CustomerLink."""
-    created = changes.pop("created", "2026-03-10T06:00:00Z")
-    return LinkRequest(name, created, customer, account_id=account, **changes)
 
 
 def everything(stage: Stage) -> dict[str, list[dict[str, Any]]]:
@@ -89,8 +56,8 @@ async def test_a_link_moves_every_row_of_every_age_at_once(stage: Stage) -> None
     )
     assert sum(verdict.moved.values()) == of_customer.total()
     assert stage.written == Counter(
-        {**{(sobject, "update"): n for sobject, n in of_customer.items()}, (CUSTOMER, "update"): 1}
-    ) + Counter({(ACCOUNT, "update"): 1})
+        {**{(sobject, "update"): n for sobject, n in of_customer.items()}, (CUSTOMER, "update"): 2}
+    ) + Counter({(ACCOUNT, "update"): 1}), "the record before the first row and after the last"
     assert (LINE, "update") not in stage.written
 
     await stage.link()
@@ -253,9 +220,6 @@ async def test_of_two_links_the_older_wins(stage: Stage) -> None:
     report = await stage.link(dirty=frozenset(), customers=frozenset({customer}))
     assert report.verdicts["aaa"].reason is LinkReason.LINKED
     assert hang(stage, customer) == {(new, False)}
-
-
-UNKNOWN = "001000000000zzzAAA"
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from metronome_salesforce.mapping import (
     LINK_SOURCE,
     LINKED_ACCOUNT_ID,
     ORPHANED_CUSTOMER,
+    RELINKING,
     SYNC_HASH,
     Field,
     ObjectMapping,
@@ -84,6 +85,7 @@ class Select:
             orphaned_customer=_text(at(record, _ORPHANED_PATH)) if mapping.placed else None,
             linked=_text(record.get(LINKED_ACCOUNT_ID)),
             link_source=_text(record.get(LINK_SOURCE)),
+            relinking=record.get(RELINKING) is True,
             edited=_is_other(record.get("LastModifiedById"), user_id),
             draft=invoice is not None and at(record, f"{invoice}Status__c") == _DRAFT,
             content=None if self.content is None else _content(mapping, record, self.content),
@@ -109,7 +111,7 @@ def select_for(mapping: ObjectMapping, *, content: bool) -> Select:
     if has_customer(mapping):
         paths.append(customer_path(mapping))
     if mapping is CUSTOMER:
-        paths += [ACCOUNT, LINKED_ACCOUNT_ID, LINK_SOURCE]
+        paths += [ACCOUNT, LINKED_ACCOUNT_ID, LINK_SOURCE, RELINKING]
     if mapping.placed:
         paths += [ACCOUNT, _ORPHANED_PATH]
     if mapping.invoice_path is not None:

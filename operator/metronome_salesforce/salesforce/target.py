@@ -10,6 +10,7 @@ from metronome_salesforce.mapping import (
     LINK_SOURCE,
     LINKED_ACCOUNT_ID,
     ORPHANED_CUSTOMER,
+    RELINKING,
     ObjectMapping,
 )
 from metronome_salesforce.objects import ACCOUNT_SUMMARY
@@ -19,7 +20,9 @@ from metronome_salesforce.salesforce import access, finding, reading, writing
 from metronome_salesforce.salesforce.session import Session
 from metronome_salesforce.scope import Scope
 
-_MOVES = frozenset({ACCOUNT, ORPHANED_CUSTOMER, LINKED_ACCOUNT_ID, LINK_SOURCE, LAST_SYNCED})
+_MOVES = frozenset({
+    ACCOUNT, ORPHANED_CUSTOMER, LINKED_ACCOUNT_ID, LINK_SOURCE, RELINKING, LAST_SYNCED,
+})  # fmt: skip
 
 
 class SalesforceTarget:
