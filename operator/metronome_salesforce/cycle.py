@@ -435,6 +435,7 @@ class _Cycle:
                 accounts,
                 decision=None if info is None else self.decisions[info.id],
                 customer_name=None if info is None else info.name,
+                written=not self.run_.dry_run,
             )
             if verdict is None:
                 continue

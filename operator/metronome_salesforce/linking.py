@@ -84,8 +84,8 @@ class LinkRequest:
 class Accounts:
     """Accounts as they were found: `names` of those that exist by id, `merged` ids with masters.
 
-    `by_external_id` has the ids for (field, value) in lower case; `bad_fields` names fields that
-    cannot be searched, with the sentence why. All ids have 18 characters.
+    `by_external_id` has the ids for (field, value) as asked for, or in lower case; `bad_fields`
+    names fields that cannot be searched, with the sentence why. All ids have 18 characters.
     """
 
     names: Mapping[str, str | None] = field(default_factory=dict)
@@ -184,7 +184,8 @@ def target_of(request: LinkRequest, accounts: Accounts) -> str | tuple[LinkReaso
         name, value = request.external_id
         if name in accounts.bad_fields:
             return LinkReason.EXTERNAL_ID_INVALID, accounts.bad_fields[name]
-        found = accounts.by_external_id.get((name, value.lower()), ())
+        known = accounts.by_external_id
+        found = known.get((name, value), known.get((name, value.lower()), ()))
         if len(found) == 1:
             return found[0]
         if found:
@@ -308,8 +309,12 @@ def judge(
     *,
     decision: Decision | None,
     customer_name: str | None,
+    written: bool = True,
 ) -> LinkVerdict | None:
-    """What became of a CustomerLink by what is known of it; None when it was not looked at."""
+    """What became of a CustomerLink by what is known of it; None when it was not looked at.
+
+    Unless `written`, it is only planned.
+    """
     id_ = request.customer_id
     if (problem := followed.problems.get(request.name)) is not None:
         return LinkVerdict(request.name, *problem, customer_id=id_, customer_name=customer_name)
@@ -318,10 +323,11 @@ def judge(
     account = followed.accounts.get(id_)
     if account is None:
         return None
+    hang = "hang" if written else "will hang"
     verdict = LinkVerdict(
         request.name,
         LinkReason.LINKED,
-        "All rows of the customer hang on the Account.",
+        f"All rows of the customer {hang} on the Account.",
         customer_id=id_,
         customer_name=customer_name,
         account_id=account,
@@ -332,7 +338,7 @@ def judge(
     if wanted is None or wanted[:_SHORT] == account[:_SHORT]:
         return verdict
     sentence = (
-        f"All rows of the customer hang on Account {account}, into which {wanted} was merged; set"
+        f"All rows of the customer {hang} on Account {account}, into which {wanted} was merged; set"
         " spec.account.id to it."
     )
     return replace(verdict, merged_from=wanted, message=sentence)

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -197,6 +196,12 @@ async def test_precedence(stage: Stage) -> None:
     assert shown(stage, customer) == (by_metronome, by_metronome, "Metronome", False)
     assert report.overruled == {customer}
 
+    person(by_person)
+    cycle = await stage.cycle()
+    assert shown(stage, customer) == (by_metronome, by_metronome, "Metronome", False)
+    assert [reason for reason, _ in cycle.events] == ["Conflict"]
+    assert (await stage.cycle()).events == []
+
     stage.tenant.set_salesforce_account(customer, None)
     person(by_person)
     await stage.link(watch=True)
@@ -307,11 +312,15 @@ async def test_a_merged_account_is_followed(stage: Stage, by: str) -> None:
 
     if by == "link":
         report = await stage.link(dirty=frozenset(), watch=True)
-        assert [reason for reason, _ in report.events] == ["AccountMerged"]
         assert report.noticed == set(), "nobody chose anything"
-        verdict = report.verdicts["acme"]
+        events, verdict = report.events, report.verdicts["acme"]
     else:
-        verdict = (await stage.cycle()).links["acme"]
+        cycle = await stage.cycle()
+        events, verdict = cycle.events, cycle.links["acme"]
+    [(reason, sentence)] = events
+    assert reason == "AccountMerged"
+    assert loser in sentence
+    assert sentence.endswith(f"its rows hang on {master} now.")
 
     assert (verdict.reason, verdict.account_id, verdict.merged_from) == (
         LinkReason.LINKED,
@@ -337,10 +346,14 @@ async def test_a_deleted_account_leaves_an_orphan(stage: Stage, source: str, by:
 
     if by == "link":
         report = await stage.link(dirty=frozenset(), watch=True)
-        assert [reason for reason, _ in report.events] == ["AccountDeleted"]
-        verdicts: Mapping[str, Any] = report.verdicts
+        events, verdicts = report.events, report.verdicts
     else:
-        verdicts = (await stage.cycle()).links
+        cycle = await stage.cycle()
+        events, verdicts = cycle.events, cycle.links
+    [(reason, sentence)] = events
+    assert reason == "AccountDeleted"
+    assert customer in sentence
+    assert sentence.endswith("orphan again.")
 
     assert shown(stage, customer) == (None, None, None, False)
     assert hang(stage, customer) == {(None, True)}

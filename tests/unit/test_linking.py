@@ -1,6 +1,7 @@
 """The link rules, case by case, and the record id's checksum."""
 
 from dataclasses import replace
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -9,11 +10,14 @@ from hypothesis import strategies as st
 from metronome_salesforce.linking import (
     Accounts,
     Decision,
+    LinkReason,
+    LinkRequest,
     LinkSource,
     LinkState,
     Refusal,
     account_id,
     decide,
+    target_of,
     to_id18,
 )
 
@@ -151,3 +155,20 @@ def test_changing_the_case_of_a_letter_is_noticed(short: str) -> None:
         if character.isalpha():
             broken = short[:position] + character.swapcase() + long[position + 1 :]
             assert account_id(broken) is Refusal.MALFORMED
+
+
+def test_values_that_differ_in_case_alone_are_told_apart_where_the_org_does() -> None:
+    """Which is where it was asked for both; a field that ignores case has one answer for all."""
+    sensitive = Accounts(
+        {A: None, B: None}, by_external_id={("K", "Abc"): (A,), ("K", "abc"): (B,)}
+    )
+    alike = Accounts({A: None}, by_external_id={("K", "abc"): (A,)})
+    nobody = Accounts(by_external_id={("K", "ABC"): (), ("K", "abc"): (A,)})
+
+    def found(value: str, accounts: Accounts) -> object:
+        return target_of(LinkRequest("x", external_id=("K", value)), accounts)
+
+    assert [found(value, sensitive) for value in ("Abc", "abc")] == [A, B]
+    assert found("ABC", alike) == A
+    reason, _ = cast("tuple[LinkReason, str]", found("ABC", nobody))
+    assert reason is LinkReason.ACCOUNT_NOT_FOUND

@@ -7,7 +7,6 @@ same thing.
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import datetime
 
 from metronome_salesforce.cycle import (
@@ -21,12 +20,11 @@ from metronome_salesforce.cycle import (
 from metronome_salesforce.errors import ProductError
 from metronome_salesforce.hosts import host_rules
 from metronome_salesforce.inputs import SyncInputs
-from metronome_salesforce.linking import LinkReason, LinkVerdict
 from metronome_salesforce.metronome.client import MetronomeClient
 from metronome_salesforce.metronome.source import MetronomeSource, SourceSettings
 from metronome_salesforce.planning import Place
 from metronome_salesforce.relinking import LinkJob, LinkReport, failed_links, run_links
-from metronome_salesforce.report import CycleReport, Outcome
+from metronome_salesforce.report import CycleReport
 from metronome_salesforce.salesforce.credentials import parse_credentials
 from metronome_salesforce.salesforce.session import Session
 from metronome_salesforce.salesforce.target import SalesforceTarget
@@ -55,22 +53,12 @@ async def run_sync(
         fail(report, error)
         return report
     try:
-        report = await run_cycle(
+        return await run_cycle(
             _cycle_settings(inputs.sync.spec), run, source, target, observers, stop=stop
         )
     finally:
         await source.close()
         target.close()
-    if report.outcome is Outcome.PLANNED:
-        report.links = {name: _foretold(verdict) for name, verdict in report.links.items()}
-    return report
-
-
-def _foretold(verdict: LinkVerdict) -> LinkVerdict:
-    """The verdict on a CustomerLink that was planned to be followed: nothing was written."""
-    if verdict.reason is not LinkReason.LINKED:
-        return verdict
-    return replace(verdict, message=verdict.message.replace(" hang on ", " will hang on ", 1))
 
 
 async def run_linking(
