@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import IO, Any
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 _ORPHANED = 3
 _STOPPED = 128 + signal.SIGTERM
+_PART = 1 << 20
 _TELL_EVERY = 0.2
 """Seconds between two lines of progress within one stage."""
 
@@ -42,8 +43,8 @@ def main() -> int:
     # What libraries print must not garble the conversation.
     channel = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     sys.stdout = sys.stderr
-    lines = sys.stdin.buffer
-    request = json.loads(lines.readline())
+    lines = _lines(sys.stdin.fileno())
+    request = json.loads(next(lines))
     stop, news = threading.Event(), _News()
     threading.Thread(target=_listen, args=(lines, news), name="lifeline", daemon=True).start()
     try:
@@ -144,9 +145,21 @@ def _tell(channel: IO[str], document: Mapping[str, Any]) -> None:
         channel.flush()
 
 
-def _listen(lines: IO[bytes], news: _News) -> None:
+def _lines(descriptor: int) -> Iterator[bytes]:
+    """The lines that come in, to the last that is whole.
+
+    Read without a file object: the interpreter locks those on its way out, and aborts when a thread
+    still reads from one.
+    """
+    rest = b""
+    while part := os.read(descriptor, _PART):
+        *whole, rest = (rest + part).split(b"\n")
+        yield from whole
+
+
+def _listen(lines: Iterator[bytes], news: _News) -> None:
     """Take the parent's lines until there are no more, which is the end of it."""
-    while line := lines.readline():
+    for line in lines:
         try:
             relinked = json.loads(line)["relinked"]
             news.tell({id_: (account, source) for id_, (account, source) in relinked.items()})
