@@ -24,27 +24,10 @@ from time import perf_counter
 from typing import TypeVar
 
 from metronome_salesforce.canon import DateTime, canon
+from metronome_salesforce.deciding import Decided, decide_all, facts, named_accounts, verdicts
 from metronome_salesforce.errors import ProductError, RetriableError, UnsafePlanError
 from metronome_salesforce.guards import Changes, Limits, ensure_budget, ensure_safe
-from metronome_salesforce.linking import (
-    Accounts,
-    CustomerFacts,
-    Decision,
-    Followed,
-    LinkReason,
-    LinkRequest,
-    LinkSource,
-    LinkState,
-    Problem,
-    Refusal,
-    account_id,
-    decide,
-    follow,
-    judge,
-    noticed,
-    of_alias,
-    rejected,
-)
+from metronome_salesforce.linking import Accounts, Decision, LinkRequest, LinkSource
 from metronome_salesforce.mapping import LAST_SYNCED, ObjectMapping, to_row
 from metronome_salesforce.objects import ACCOUNT_SUMMARY, CUSTOMER, OBJECTS
 from metronome_salesforce.planning import Place, Plan
@@ -65,7 +48,6 @@ from metronome_salesforce.writeback import Stored, store_account_ids
 logger = logging.getLogger(__name__)
 
 ACCOUNT_SYNCED = "Metronome_Last_Synced__c"
-_EVENTS_PER_KIND = 3
 
 Item = TypeVar("Item")
 
@@ -198,12 +180,7 @@ class _Cycle:
         self.followers = [one for one in OBJECTS if one.placed and one not in self.mappings]
         self.stored = Stored()
         self.applied = False
-        self.decided = False
-        self.linking: tuple[Sequence[LinkRequest], Followed, Accounts] = (
-            (),
-            Followed(),
-            Accounts(),
-        )
+        self.decided: Decided | None = None
         self.customers: dict[str, CustomerInfo] = {}
         self.decisions: dict[str, Decision] = {}
         self.moved_by_others: set[str] = set()
@@ -340,54 +317,24 @@ class _Cycle:
 
     async def _decide(self) -> None:
         """Apply the link rules to every customer that Metronome knows."""
-        states = self.plan.link_states()
-        wanted = {
-            id_
-            for info in self.customers.values()
-            if info.account_id and not isinstance(id_ := account_id(info.account_id), Refusal)
-        }
-        wanted |= {state.linked for state in states.values() if state.linked is not None}
-        wanted |= {state.account for state in states.values() if state.account is not None}
-        links = self.run_.links or ()
-        wanted |= {
-            id_
-            for one in links
-            if one.account_id and not isinstance(id_ := account_id(one.account_id), Refusal)
-        }
+        states, links = self.plan.link_states(), self.run_.links
+        wanted = named_accounts(self.customers, states, links or ())
         existing: set[str] = set()
         async for page in self._pages(self.target.accounts(sorted(wanted))):
             self.plan.add_actual(page)
             existing.update(row.key for row in page)
-        accounts = await self._accounts(wanted, existing, links)
-        requests, problems = self._with_customers(links)
-        followed = follow(
-            requests,
-            accounts,
-            {info.id: CustomerFacts(info.name, info.archived) for info in self.customers.values()},
+        self.decided = decide_all(
+            self.customers,
             states,
-            problems,
+            links,
+            await self._accounts(wanted, existing, links or ()),
+            retained=self.run_.retained,
+            write_back=self.settings.write_back,
         )
-        unknown = self.run_.links is None
-        self.decisions = {
-            id_: decide(
-                record=states.get(id_),
-                metronome=info.account_id,
-                resolve=accounts.resolve,
-                link=followed.accounts.get(id_),
-                held=unknown or id_ in followed.held,
-                retained=id_ in self.run_.retained,
-                write_back=self.settings.write_back,
-            )
-            for id_, info in self.customers.items()
-        }
-        self.decided = True
-        self._tell_noticed(states, accounts)
+        self.decisions = self.decided.decisions
+        self.report.events.extend(facts(self.decided, states))
+        self.plan.place((id_, one.account, one.source) for id_, one in self.decisions.items())
         self._take_relinked()
-        self.linking = (requests, followed, accounts)
-        self.plan.place(
-            (id_, decision.account, decision.source) for id_, decision in self.decisions.items()
-        )
-        self._report_refusals()
 
     async def _accounts(
         self, wanted: Collection[str], existing: Collection[str], links: Sequence[LinkRequest]
@@ -404,45 +351,18 @@ class _Cycle:
                     self.plan.add_actual(page)
         return replace(found, names={**dict.fromkeys(existing), **found.names})
 
-    def _with_customers(
-        self, links: Sequence[LinkRequest]
-    ) -> tuple[list[LinkRequest], dict[str, Problem]]:
-        """The links with the ids of the customers that their aliases name, and what is wrong."""
-        holders: dict[str, list[tuple[str, bool]]] = {}
-        for info in self.customers.values():
-            for alias in info.ingest_aliases:
-                holders.setdefault(alias, []).append((info.id, info.archived))
-        requests: list[LinkRequest] = []
-        problems: dict[str, Problem] = {}
-        for one in links:
-            request, problem = one, None
-            if one.ingest_alias is not None:
-                request, problem = of_alias(one, holders.get(one.ingest_alias, ()))
-            requests.append(request)
-            if problem is not None:
-                problems[one.name] = problem
-        return requests, problems
-
     def _judge_links(self) -> None:
         """Say what became of each CustomerLink, now that all is written that can be."""
-        links, followed, accounts = self.linking
-        stuck = self.plan.stuck()
-        for one in links:
-            info = self.customers.get(one.customer_id or "")
-            verdict = judge(
-                one,
-                followed,
-                accounts,
-                decision=None if info is None else self.decisions[info.id],
-                customer_name=None if info is None else info.name,
-                written=not self.run_.dry_run,
-            )
-            if verdict is None:
-                continue
-            why = stuck.get(verdict.customer_id or "")
-            if verdict.reason is LinkReason.LINKED and why is not None:
-                verdict = rejected(verdict, why)
-            self.report.links[one.name] = verdict
+        if self.decided is not None:
+            self.report.links = {
+                one.name: one
+                for one in verdicts(
+                    self.decided,
+                    self.customers,
+                    self.plan.stuck(),
+                    written=not self.run_.dry_run,
+                )
+            }
 
     def _take_relinked(self) -> None:
         """Follow whoever moves customers while this cycle runs; their newer word counts."""
@@ -622,7 +542,7 @@ class _Cycle:
         report.rejected_since = self.plan.rejected_since()
         report.api_requests = {"metronome": source.requests, "salesforce": target.requests}
         report.api_calls = [*source.api_calls, *target.api_calls]
-        if self.decided:  # else the run ended before the customers were known
+        if self.decided is not None:  # else the run ended before the customers were known
             linked = sum(1 for one in self.decisions.values() if one.account is not None)
             report.customers = {
                 "total": len(self.customers),
@@ -653,40 +573,6 @@ class _Cycle:
             )
         if target.quota is not None:
             report.quota = {"used": target.quota.used, "maximum": target.quota.maximum}
-
-    def _tell_noticed(self, states: Mapping[str, LinkState], accounts: Accounts) -> None:
-        """Tell what happened to Accounts in the org, a few of each kind by customer."""
-        told: dict[str, list[str]] = {}
-        for id_, decision in self.decisions.items():
-            if id_ in states:
-                found = noticed(id_, states[id_], decision, accounts.resolve)
-                if found is not None and found.sentence:
-                    told.setdefault(found.reason, []).append(found.sentence)
-        for reason, sentences in told.items():
-            for sentence in sentences[:_EVENTS_PER_KIND]:
-                self.report.events.append((reason, sentence))
-            if (more := len(sentences) - _EVENTS_PER_KIND) > 0:
-                self.report.events.append((reason, f"The same goes for {more} more customers."))
-
-    def _report_refusals(self) -> None:
-        for refusal, sentence in (
-            (Refusal.MALFORMED, "is no valid record id"),
-            (Refusal.NOT_AN_ACCOUNT, "belongs to another object than Account"),
-            (Refusal.UNKNOWN, "names no Account that the integration user can see"),
-        ):
-            ids = [id_ for id_, one in self.decisions.items() if one.refusal is refusal]
-            if ids:
-                first = ", ".join(ids[:_EVENTS_PER_KIND])
-                more = "" if len(ids) <= _EVENTS_PER_KIND else f" and {len(ids) - 3} more"
-                self.report.events.append(
-                    (
-                        refusal.value,
-                        (
-                            f"The Salesforce id in Metronome {sentence}: customer {first}{more}. "
-                            "They stay where they were; correct the id in Metronome."
-                        ),
-                    )
-                )
 
     # -- plumbing ------------------------------------------------------------------------------
 

@@ -154,7 +154,7 @@ async def test_an_account_that_is_deleted_orphans_its_customer(stage: Stage) -> 
 
     report = await stage.cycle()
 
-    assert [event[0] for event in report.events] == ["AccountNotFound"]
+    assert [event[0] for event in report.events] == ["AccountDeleted", "AccountNotFound"]
     assert differences(stage.expected(), stage.org) == []
     assert set().union(*hang(stage, customer).values()) == {(None, True)}
 
