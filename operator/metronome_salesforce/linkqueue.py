@@ -34,6 +34,9 @@ LONGEST_PASSING_WAIT = 120.0
 """Seconds between two looks at what fails; the last where time alone will mend it."""
 LONGEST_WISH = 3600.0
 
+_ENDED_SECONDS = 600.0
+"""How late something may tell of a link that has ended: a list takes two minutes at most."""
+
 
 @dataclass(slots=True)
 class Turn:
@@ -68,6 +71,15 @@ class Turn:
     def done(self) -> None:
         """There is nothing more to do."""
         self.due, self.attempts, self.fresh = None, 0, False
+
+
+@dataclass(slots=True)
+class Look:
+    """A customer to be looked at beside the links, and why (see `relinking.LinkJob`)."""
+
+    turn: Turn = field(default_factory=Turn)
+    unlinked: bool = False
+    swept: bool = False
 
 
 @dataclass(slots=True)
@@ -144,7 +156,8 @@ class LinkSet:
     """The CustomerLinks that name one MetronomeSync, which need not exist.
 
     `gone` collects links that vanished without having been let go by us. `waken` is whom to wake
-    when there is something to do: the worker that serves them, or `unserved`.
+    when there is something to do: the worker that serves them, or `unserved`. A link that has ended
+    stays so: lists and watches may tell of it once more, and uids are never given twice.
     """
 
     def __init__(self, key: tuple[str, str], unserved: Callable[[], None]) -> None:
@@ -156,6 +169,7 @@ class LinkSet:
         self.freshest = 0.0
         self.flooding_since: float | None = None
         self._released: set[str] = set()
+        self._ended: dict[str, float] = {}
 
     @property
     def served(self) -> bool:
@@ -178,6 +192,8 @@ class LinkSet:
     def offer(self, body: Json, now: float) -> bool:
         """Take a body if it is newer than the one known; True if there is something to do."""
         metadata = body["metadata"]
+        if metadata["uid"] in self._ended:
+            return False
         old = self.entries.get(metadata["name"])
         same = old is not None and old.uid == metadata["uid"]
         if old is not None and same:
@@ -188,20 +204,26 @@ class LinkSet:
         if old is not None and same:
             entry.turn = old.turn
             self.entries[entry.name] = entry
+            if entry.deleting and not entry.held:
+                entry.turn.done()  # it goes on to exist for others
             changed = entry.generation != old.generation or entry.deleting != old.deleting
             if changed and wants_a_look(entry):
                 self._fresh(entry, now)
                 return True
             return changed
         if old is not None:
-            self.remove(old.uid)
+            self.remove(old.uid, now)
         self.entries[entry.name] = entry
         if wants_a_look(entry):
             self._fresh(entry, now)
         return True
 
-    def remove(self, uid: str) -> bool:
+    def remove(self, uid: str, now: float) -> bool:
         """Forget a link that does not exist any more; True if it was known."""
+        self._ended.pop(uid, None)
+        self._ended[uid] = now
+        while now - self._ended[oldest := next(iter(self._ended))] > _ENDED_SECONDS:
+            del self._ended[oldest]
         for name, entry in self.entries.items():
             if entry.uid == uid:
                 del self.entries[name]
@@ -211,12 +233,16 @@ class LinkSet:
                 return True
         return False
 
-    def released(self, entry: Entry) -> None:
+    def released(self, entry: Entry, now: float) -> None:
         """Note that the link was let go: what it did has been undone, or is to stay."""
-        entry.turn.done()
+        self.gone = [one for one in self.gone if one.uid != entry.uid]
+        known = self.entries.get(entry.name)
+        if known is None or known.uid != entry.uid:
+            return
+        known.turn.done()
         self._released.add(entry.uid)
-        if self.entries.get(entry.name) is entry and not _others(entry):
-            self.remove(entry.uid)
+        if not _others(known):
+            self.remove(entry.uid, now)
 
     def _fresh(self, entry: Entry, now: float) -> None:
         entry.turn.now(now)
@@ -265,6 +291,16 @@ def take_batch(links: LinkSet, now: float) -> list[Entry]:
     rest = any(entry.turn.fresh for entry in due[MOST_AT_ONCE:])
     links.flooding_since = now if rest else None
     return batch
+
+
+def take_looks(looks: Mapping[str, Look], now: float) -> dict[str, Look]:
+    """The customers to look at now beside the links, by id; those that have waited longest."""
+    due = [
+        (look.turn.due, id_)
+        for id_, look in looks.items()
+        if look.turn.due is not None and look.turn.due <= now
+    ]
+    return {id_: looks[id_] for _, id_ in sorted(due)[:MOST_AT_ONCE]}
 
 
 def requests_of(links: LinkSet) -> list[LinkRequest]:

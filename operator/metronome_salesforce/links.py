@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from metronome_salesforce import conditions, linkstatus
 from metronome_salesforce.conditions import Event, Moment
-from metronome_salesforce.errors import ConfigError
+from metronome_salesforce.errors import ConfigError, RetriableError
 from metronome_salesforce.execution.lease import SharedLease
 from metronome_salesforce.execution.linkruns import LinkRuns
 from metronome_salesforce.kube import KubeError
@@ -26,10 +26,12 @@ from metronome_salesforce.linking import LinkReason, LinkVerdict
 from metronome_salesforce.linkqueue import (
     Entry,
     LinkSet,
+    Look,
     Turn,
     requests_of,
     start_at,
     take_batch,
+    take_looks,
 )
 from metronome_salesforce.linkstatus import Hindrance
 from metronome_salesforce.linkwatch import Watch
@@ -81,23 +83,16 @@ class CycleLinks:
     """What a running cycle knows of the links, and is told meanwhile.
 
     `known` has uid and generation by name; `relinked` passes on where customers are moved;
-    `looked_at` are those that have to be looked at again when it is over.
+    `looked_at` are those that have to be looked at again when it is over. `write_back`: it stores
+    Account ids in Metronome.
     """
 
     requests: list[Json]
     retained: list[str]
     known: dict[str, tuple[str, int]]
     relinked: "asyncio.Queue[Mapping[str, Place]]"
+    write_back: bool = False
     looked_at: set[str] = field(default_factory=set)
-
-
-@dataclass(slots=True)
-class _Look:
-    """A customer to be looked at beside the links, and why (see `LinkJob`)."""
-
-    turn: Turn = field(default_factory=Turn)
-    unlinked: bool = False
-    swept: bool = False
 
 
 @dataclass(slots=True)
@@ -109,7 +104,7 @@ class _Batch:
 
     dirty: list[Entry]
     leaving: list[Entry]
-    looks: dict[str, _Look]
+    looks: dict[str, Look]
     known: dict[str, tuple[str, int]]
     cut_short: set[str]
 
@@ -131,12 +126,13 @@ class LinkWorker:
         self._runs = LinkRuns(runtime.threads, os.environ)
         self._watch = Watch(side.key, self._runs, runtime)
         self._woken = asyncio.Event()
-        self._looks: dict[str, _Look] = {}
+        self._looks: dict[str, Look] = {}
         self._seen: frozenset[tuple[str, str | None]] = frozenset()
         self._told: frozenset[tuple[str, str]] = frozenset()
         self._cycle: CycleLinks | None = None
         self._moving: dict[str, Place] = {}
         self._contradictions: dict[str, LinkVerdict] = {}
+        self._stored: CycleReport | None = None
         self._not_before = 0.0
         self._lease_since: float | None = None
         # What a run that a person has to mend was given, and when to see whether that changed.
@@ -183,11 +179,13 @@ class LinkWorker:
 
     def cycle_starts(self) -> CycleLinks:
         """What a cycle that starts now has to know; from here on it is told of every move."""
+        sync, _ = self._sync_now()
         cycle = CycleLinks(
             requests=[asdict(one) for one in requests_of(self._links)],
             retained=sorted(self._retained),
             known=self._known(),
             relinked=asyncio.Queue(),
+            write_back=sync is not None and sync.spec.linking.write_back,
         )
         if self._moving:
             cycle.relinked.put_nowait(dict(self._moving))
@@ -198,12 +196,14 @@ class LinkWorker:
     def cycle_ended(self, report: CycleReport | None) -> None:
         """See what a cycle (None: it was cut short) leaves to be done."""
         cycle, self._cycle = self._cycle, None
-        if cycle is None:
-            return
-        for id_ in cycle.looked_at:
-            self._look(id_, swept=True)
-        if report is not None and report.outcome not in {Outcome.FAILED, Outcome.PLANNED}:
-            self._compare(cycle, report)
+        if cycle is not None:
+            for id_ in cycle.looked_at:
+                self._look(id_, swept=True)
+            if report is not None and report.outcome not in {Outcome.FAILED, Outcome.PLANNED}:
+                self._compare(cycle, report)
+            if report is not None and cycle.write_back and _tells_of_storing(report):
+                self._stored = report
+        # Also when it could not even start: that keeps links waiting.
         self.wake()
 
     def _compare(self, cycle: CycleLinks, report: CycleReport) -> None:
@@ -246,10 +246,11 @@ class LinkWorker:
         sync, why = self._sync_now()
         await self._let_go()
         await self._show_contradictions()
+        await self._show_stored(sync)
         if sync is None or why is not None:
             await self._hinder(why or linkstatus.SYNC_INVALID)
             self._watch.rest()
-            return _LONGEST_SLEEP
+            return self._until_let_go()
         self._note_spec(sync)
         await self._recheck(sync)
         start = start_at(self._links, [look.turn for look in self._looks.values()])
@@ -276,7 +277,7 @@ class LinkWorker:
         if sync.spec.dry_run:
             return sync, linkstatus.DRY_RUN
         if not self._status.get("lastReachTime"):
-            return sync, linkstatus.BEFORE_FIRST_CYCLE
+            return sync, linkstatus.before_first_cycle(self._status)
         return sync, None
 
     def _note_spec(self, sync: MetronomeSync) -> None:
@@ -320,15 +321,21 @@ class LinkWorker:
             self._broken = None
             self._try_again()
 
-    async def _hinder(self, why: Hindrance) -> None:
-        """Say at every link that waits why it does."""
+    async def _hinder(self, why: Hindrance, *, now_only: bool = False) -> None:
+        """Say at every link that waits why it does, `now_only`: if it is its turn.
+
+        One that waits for something else, as for the end of a conflict, goes on to say so.
+        """
 
         def show(entry: Entry) -> Any:
             reason = _invalid(entry.problem) if entry.problem and not entry.deleting else why
             patch = partial(linkstatus.hindered, why=reason, deleting=entry.deleting)
             return self._writer.show(entry, patch)
 
-        await self._writer.all(show(entry) for entry in self._entries() if _waits(entry))
+        waiting = [one for one in self._entries() if one.turn.due is not None and _waits(one)]
+        await self._writer.all(
+            show(entry) for entry in waiting if not now_only or _is_due(entry.turn)
+        )
 
     async def _show_contradictions(self) -> None:
         found, self._contradictions = self._contradictions, {}
@@ -339,6 +346,21 @@ class LinkWorker:
             if linkstatus.is_ready(entry.body)
         )
 
+    async def _show_stored(self, sync: MetronomeSync | None) -> None:
+        """Show whether the last cycle could store Account ids in Metronome, where it has to."""
+        report = self._stored
+        if sync is None:
+            return
+        if not sync.spec.linking.write_back:
+            self._stored = None
+            if conditions.state_of(self._status, conditions.WRITE_BACK)[0]:
+                await self._side.show_links(conditions.without_write_back)
+        elif report is not None:
+            problem = report.write_back
+            await self._side.show_links(partial(conditions.write_back, problem=problem))
+            if self._stored is report:
+                self._stored = None
+
     # -- links that go -------------------------------------------------------------------------
 
     async def _let_go(self) -> None:
@@ -347,11 +369,12 @@ class LinkWorker:
             entry = self._links.gone[-1]
             if entry.customer is not None and entry.retains:
                 await self._retain([entry.customer])
+                self._look(entry.customer)
             elif entry.customer is not None:
                 self._look(entry.customer, unlinked=True, swept=self._cycle is not None)
             self._links.gone.remove(entry)
-        going = [one for one in self._entries() if one.deleting and one.held]
-        staying = [one for one in going if one.retains and _has_moved(one)]
+        going = [one for one in self._entries() if _goes_at_once(one) and _is_due(one.turn)]
+        staying = [one for one in going if _has_moved(one)]
         # Noted first: neither a crash nor an outage must orphan them.
         await self._retain(one.customer for one in staying)
         idle = [one for one in going if not _has_moved(one)]
@@ -363,8 +386,11 @@ class LinkWorker:
         for entry, gone in zip([*staying, *idle], await self._writer.all(calls), strict=True):
             if not gone:
                 entry.turn.later(_now(), passing=True)
+            elif entry.customer in self._retained:
+                self._look(entry.customer)  # which is retained until it has been looked at now
 
     async def _retain(self, customers: Iterable[str | None]) -> None:
+        """Note whose rows stay on the Account that a deleted link leaves behind."""
         ids = {id_ for id_ in customers if id_ is not None}
         if not ids:
             return
@@ -372,9 +398,16 @@ class LinkWorker:
         def make(status: Json, _moment: Moment) -> Json:
             return {"retained": sorted({*status.get("retained", ()), *ids})}
 
+        news = ids - self._retained
         await self._side.show_links(make)
-        for id_ in ids:
+        for id_ in news:
             self._look(id_)
+
+    def _until_let_go(self) -> float:
+        """How many seconds there is no link to be let go of; at most the longest sleep."""
+        turns = [one.turn for one in self._entries() if _goes_at_once(one)]
+        times = [turn.due - _now() for turn in turns if turn.due is not None]
+        return min([*times, _LONGEST_SLEEP])
 
     @property
     def _retained(self) -> set[str]:
@@ -390,7 +423,7 @@ class LinkWorker:
             self._not_before = now + self._runtime.timing.poll
             self._lease_since = self._lease_since or now
             if now - self._lease_since > _LEASE_PATIENCE:
-                await self._hinder(linkstatus.waiting_for_lease(holder))
+                await self._hinder(linkstatus.waiting_for_lease(holder), now_only=True)
             return
         self._lease_since = None
         try:
@@ -416,6 +449,7 @@ class LinkWorker:
                     (sync.metadata.generation, *versions),
                     job,
                     moving=self._tell_cycle,
+                    resolved=partial(self._note_customers, batch),
                     lost=self._side.lease.lost,
                 )
             finally:
@@ -429,6 +463,25 @@ class LinkWorker:
             return
         self._log(batch, report)
         await self._conclude(sync, batch, report, versions)
+
+    async def _note_customers(self, batch: _Batch, customers: Mapping[str, str]) -> None:
+        """Write which customers ingest aliases stand for, by the links' names.
+
+        Raises RetriableError when that does not stand at each of the links afterwards.
+        """
+        entries = [
+            one for one in self._entries() if one.name in customers and _is_known(one, batch.known)
+        ]
+        for entry in entries:
+            if entry.customer is not None:
+                self._look(entry.customer, unlinked=True, swept=True)  # the alias was another's
+        calls = [self._writer.note_customer(one, customers[one.name]) for one in entries]
+        if len(entries) < len(customers) or not all(await self._writer.all(calls)):
+            raise RetriableError(
+                "StatusNotWritten",
+                "The customers whom ingest aliases stand for could not be written to the status of"
+                " their CustomerLinks, so no rows were moved; it is tried again.",
+            )
 
     async def _take_batch(self) -> _Batch:
         """What is due, with our finalizer on each link that is to be applied."""
@@ -450,12 +503,11 @@ class LinkWorker:
             if not done:
                 entry.turn.later(_now(), passing=True)
         names = {entry.name for entry, done in zip(dirty, held, strict=True) if done}
-        looks = {id_: one for id_, one in self._looks.items() if _is_due(one.turn)}
         return _Batch(
             # As they are now: a finalizer makes a new version, and somebody may have deleted them.
             dirty=[one for one in self._entries() if one.name in names and not one.deleting],
-            leaving=[one for one in taken if one.deleting and one.held],
-            looks=looks,
+            leaving=[one for one in taken if one.deleting and one.held and not _goes_at_once(one)],
+            looks=take_looks(self._looks, _now()),
             known=self._known(),
             cut_short=cut_short,
         )
@@ -502,7 +554,9 @@ class LinkWorker:
             for entry in self._entries():
                 # What failed before for a reason of the whole run may work now.
                 judged = linkstatus.was_judged(entry.status)
-                if entry.turn.due is not None and entry.uid not in looked_at and not judged:
+                if judged or entry.uid in looked_at or _goes_at_once(entry):
+                    continue
+                if entry.turn.due is not None:
                     entry.turn.again(_now())
 
     def _conclude_looks(self, batch: _Batch, report: LinkReport, settled: set[str]) -> None:
@@ -523,13 +577,14 @@ class LinkWorker:
 
     async def _conclude_links(self, batch: _Batch, report: LinkReport, settled: set[str]) -> None:
         calls = []
+        dirty = {one.uid for one in batch.dirty}
         for entry in self._entries():
-            if batch.known.get(entry.name) != _identity(entry) or entry.deleting:
+            if not _is_known(entry, batch.known) or entry.deleting:
                 continue  # it has changed since, and is looked at again
             verdict = report.verdicts.get(entry.name)
             if verdict is not None:
                 calls.append(self._judge(entry, verdict, report))
-            elif any(one.uid == entry.uid for one in batch.dirty):
+            elif entry.uid in dirty:
                 calls.append(self._fail(entry, report))
         for entry in batch.leaving:
             if entry.customer is None or entry.customer in settled:
@@ -568,7 +623,9 @@ class LinkWorker:
     async def _conclude_sync(
         self, sync: MetronomeSync, batch: _Batch, report: LinkReport, settled: set[str]
     ) -> None:
-        kept = self._retained - settled
+        # As long as the link is there, its end is not over.
+        ending = {one.customer for one in self._entries() if one.retains and _goes_at_once(one)}
+        kept = {id_ for id_ in self._retained if id_ not in settled or id_ in ending}
 
         def make(status: Json, moment: Moment) -> Json:
             patch: Json = {}
@@ -583,7 +640,7 @@ class LinkWorker:
         await self._side.show_links(make)
         if report.write_back is not None:
             for id_ in batch.customers - self._looks.keys():
-                self._looks[id_] = look = _Look()
+                self._looks[id_] = look = Look()
                 look.turn.later(_now())
         await self._side.tell(
             [Event("Warning", *one) for one in report.events if one not in self._told]
@@ -604,8 +661,8 @@ class LinkWorker:
 
     def _look(self, id_: str, *, unlinked: bool = False, swept: bool = False) -> None:
         """Look at a customer at once; what was known of why it has to be, stays."""
-        old = self._looks.get(id_, _Look())
-        look = _Look(unlinked=old.unlinked or unlinked, swept=old.swept or swept)
+        old = self._looks.get(id_, Look())
+        look = Look(unlinked=old.unlinked or unlinked, swept=old.swept or swept)
         look.turn.again(_now())
         self._looks[id_] = look
 
@@ -639,6 +696,17 @@ def _identity(entry: Entry) -> tuple[str, int]:
     return entry.uid, entry.generation
 
 
+def _is_known(entry: Entry, known: Mapping[str, tuple[str, int]]) -> bool:
+    """Whether the link is the very one, with the very spec, that a run knows."""
+    return known.get(entry.name) == _identity(entry)
+
+
+def _tells_of_storing(report: CycleReport) -> bool:
+    """Whether a cycle got so far that it stored Account ids, or failed to."""
+    wrote = report.outcome in {Outcome.SUCCEEDED, Outcome.PARTIALLY_FAILED}
+    return wrote or report.write_back is not None
+
+
 def _waits(entry: Entry) -> bool:
     return entry.held if entry.deleting else not linkstatus.is_ready(entry.body)
 
@@ -648,8 +716,13 @@ def _has_moved(entry: Entry) -> bool:
     return entry.customer is not None and linkstatus.may_have_moved(entry.status)
 
 
+def _goes_at_once(entry: Entry) -> bool:
+    """Whether a deleted link that we hold leaves nothing to be moved."""
+    return entry.deleting and entry.held and (entry.retains or not _has_moved(entry))
+
+
 def _is_due(turn: Turn) -> bool:
-    return turn.due is not None and turn.due <= _now()
+    return turn.due is not None and (turn.fresh or turn.due <= _now())
 
 
 def _invalid(problem: ConfigError) -> Hindrance:

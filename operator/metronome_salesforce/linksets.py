@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
+from weakref import WeakValueDictionary
 
 from metronome_salesforce import linkstatus
 from metronome_salesforce.kube import KubeError
@@ -30,15 +31,17 @@ class LinkSets:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._sets: dict[Key, LinkSet] = {}
+        # Held by its links (`_of`) and by the worker that serves it, if only later.
+        self._sets: WeakValueDictionary[Key, LinkSet] = WeakValueDictionary()
         self._of: dict[str, LinkSet] = {}
         self._unserved = asyncio.Event()
 
     def of(self, key: Key) -> LinkSet:
         """The links that name this MetronomeSync."""
-        if key not in self._sets:
-            self._sets[key] = LinkSet(key, self._unserved.set)
-        return self._sets[key]
+        links = self._sets.get(key)
+        if links is None:
+            links = self._sets[key] = LinkSet(key, self._unserved.set)
+        return links
 
     @property
     def uids(self) -> set[str]:
@@ -54,9 +57,12 @@ class LinkSets:
 
     def remove(self, uid: str) -> None:
         """Forget a link that does not exist any more."""
-        links = self._of.pop(uid, None)
-        if links is not None and links.remove(uid):
+        links = self._of.get(uid)
+        if links is None:
+            return
+        if links.remove(uid, asyncio.get_running_loop().time()):
             links.wake()
+        del self._of[uid]
 
     def listed(self, bodies: Iterable[Json], known: set[str]) -> dict[str, str]:
         """Take a list; only what was `known` before it was asked for can be missing in it.
@@ -84,18 +90,20 @@ class LinkSets:
             except TimeoutError:
                 pass
             self._unserved.clear()
-            for key, links in list(self._sets.items()):
-                if links.served:
-                    continue
-                if not links.entries:
-                    del self._sets[key]
+            for links in list(self._sets.values()):
+                if links.served or not links.entries:
                     continue
                 try:
                     await self._look_after(links, found)
+                    continue
                 except KubeError as error:
                     logger.warning("links without a MetronomeSync: %s", error)
-                    await asyncio.sleep(jitter(LONGEST_BACK_OFF / 10))
-                    self._unserved.set()
+                except Exception:
+                    # A bug shows in log and metric, and must not end the service.
+                    logger.exception("unexpected error")
+                    self._runtime.metrics.failed(links.key)
+                await asyncio.sleep(jitter(LONGEST_BACK_OFF / 10))
+                self._unserved.set()
 
     async def _look_after(self, links: LinkSet, found: Callable[[Json], None]) -> None:
         try:

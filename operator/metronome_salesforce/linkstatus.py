@@ -14,7 +14,7 @@ there is something to undo. A patch is a JSON merge patch of `status`: None remo
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from metronome_salesforce.conditions import (
@@ -87,6 +87,18 @@ BEFORE_FIRST_CYCLE = Hindrance(
     "The first cycle of the MetronomeSync has not filled Salesforce yet; it knows this link.",
     quiet=True,
 )
+
+
+def before_first_cycle(sync: Status) -> Hindrance:
+    """Salesforce is still empty; `sync` is the status of the MetronomeSync, which may be stuck."""
+    stalled, reason = state_of(sync, STALLED)
+    if stalled != _TRUE:
+        return BEFORE_FIRST_CYCLE
+    sentence = (
+        "The first cycle of the MetronomeSync has not filled Salesforce yet, and cannot"
+        f" ({reason}); the conditions of the MetronomeSync say what to do. It knows this link."
+    )
+    return replace(BEFORE_FIRST_CYCLE, message=sentence, acting=True)
 
 
 def waiting_for_lease(holder: str) -> Hindrance:
@@ -226,7 +238,12 @@ def unlinked(place: Place | None) -> Event:
     return Event("Normal", "Unlinked", sentence)
 
 
-RETAINED = Event("Normal", "Retained", "The customer's rows stay on the Account.")
+RETAINED = Event(
+    "Normal",
+    "Retained",
+    "The customer's rows are left on the Account, which now counts as chosen by a person in"
+    " Salesforce: another CustomerLink, or Metronome, may name another one.",
+)
 
 
 def _stays_contradicted(status: Status, moment: Moment, verdict: LinkVerdict) -> bool:

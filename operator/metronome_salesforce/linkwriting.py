@@ -65,14 +65,23 @@ class LinkWriter:
         return entry.held or await self._set_finalizer(entry, held=True)
 
     async def let_go(self, entry: Entry, event: Event | None) -> bool:
-        """Take our finalizer off a link that is being deleted; False if that did not work."""
+        """Take our finalizer off a link that is being deleted; False if that did not work.
+
+        The Event comes after it, as one that tells of each try would tell of what has not happened.
+        """
+        if not await self._set_finalizer(entry, held=False):
+            return False
+        self._links.released(entry, asyncio.get_running_loop().time())
         if event is not None:
             async with self._room:
                 await self._post(entry, event)
-        if not await self._set_finalizer(entry, held=False):
-            return False
-        self._links.released(entry)
         return True
+
+    async def note_customer(self, entry: Entry, id_: str) -> bool:
+        """Write which customer an ingest alias stands for; False if it does not stand there."""
+        await self.show(entry, lambda _status, _moment: {"customerId": id_})
+        known = self._links.entries.get(entry.name, entry)
+        return known.uid == entry.uid and known.status.get("customerId") == id_
 
     async def _set_finalizer(self, entry: Entry, *, held: bool) -> bool:
         body = entry.body
@@ -95,8 +104,7 @@ class LinkWriter:
                         return newer and not held
                     body = newer
                     continue
-                if held:
-                    self._take(body)
+                self._take(body)
                 return True
         return False
 

@@ -127,16 +127,21 @@ async def run_links(
     target: Target,
     *,
     moving: Callable[[Mapping[str, Place]], None] = lambda _places: None,
+    resolved: Callable[[Mapping[str, str]], None] = lambda _customers: None,
     stop: threading.Event | None = None,
 ) -> LinkReport:
     """Bring the customers of a job where they belong, with all their rows.
 
     `moving` is told, before the first row is read, where customers are being moved: a cycle that
-    runs meanwhile must follow. Failures that a person or time can mend end in the report; `stop`
-    ends the run with CycleStoppedError.
+    runs meanwhile must follow. `resolved` is told before that which customers the ingest aliases of
+    links stand for that did not know it, by the links' names: should the run be cut short, nobody
+    else could tell whose rows it moved. It may raise ProductError, and nothing is moved. Failures
+    that a person or time can mend end in the report; `stop` ends the run with CycleStoppedError.
     """
     report = LinkReport()
-    run = _LinkRun(settings, job, source, target, moving, stop or threading.Event(), report)
+    run = _LinkRun(
+        settings, job, source, target, moving, resolved, stop or threading.Event(), report
+    )
     try:
         await run.run()
     except ProductError as error:
@@ -158,6 +163,7 @@ class _LinkRun:
         source: Source,
         target: Target,
         moving: Callable[[Mapping[str, Place]], None],
+        resolved: Callable[[Mapping[str, str]], None],
         stop: threading.Event,
         report: LinkReport,
     ) -> None:
@@ -166,6 +172,7 @@ class _LinkRun:
         self.source = source
         self.target = target
         self.moving = moving
+        self.resolved = resolved
         self.stop = stop
         self.report = report
         self.plan = Plan()
@@ -203,6 +210,8 @@ class _LinkRun:
         relinked = [id_ for id_ in self.decisions if self._is_relinked(id_)]
         moving = {*relinked, *(self.job.swept & self.decisions.keys())}
         if moving:
+            if found := self._found_out(concerned, moving):
+                self.resolved(found)
             self.moving({id_: self.report.places[id_] for id_ in moving})
             await self._move(sorted(moving))
         waiting = await self._write_back()
@@ -365,6 +374,17 @@ class _LinkRun:
             decision.account,
             decision.source,
         )
+
+    def _found_out(
+        self, concerned: Sequence[LinkRequest], moving: Collection[str]
+    ) -> dict[str, str]:
+        """The customers of `moving` that this run has found by ingest alias, by the link's name."""
+        known = {one.name: one.customer_id for one in self.job.links}
+        return {
+            one.name: id_
+            for one in concerned
+            if (id_ := one.customer_id) is not None and id_ in moving and id_ != known[one.name]
+        }
 
     # -- moving --------------------------------------------------------------------------------
 

@@ -7,11 +7,13 @@ import pytest
 from metronome_salesforce.linkqueue import (
     FINALIZER,
     LinkSet,
+    Look,
     Turn,
     entry_of,
     requests_of,
     start_at,
     take_batch,
+    take_looks,
 )
 
 CUSTOMER = "0b9a3c1e-7a55-4c0e-9d0a-3f6b1f1f0001"
@@ -122,9 +124,9 @@ def test_a_deleted_link_is_due_if_it_is_held(links: LinkSet) -> None:
 def test_links_that_vanish_are_remembered_unless_we_let_them_go(links: LinkSet) -> None:
     links.offer(link("by-hand", ready=1), 100.0)
     links.offer(link("by-us", ready=1), 100.0)
-    links.released(links.entries["by-us"])
-    links.remove("uid-by-hand")
-    assert not links.remove("uid-by-us")
+    links.released(links.entries["by-us"], 101.0)
+    links.remove("uid-by-hand", 101.0)
+    assert not links.remove("uid-by-us", 101.0)
     assert [one.name for one in links.gone] == ["by-hand"]
     assert links.gone[0].customer == CUSTOMER
 
@@ -177,3 +179,58 @@ def test_an_alias_is_known_by_what_it_was_resolved_to() -> None:
     assert entry_of(body).customer is None
     body["status"] = {"customerId": CUSTOMER}
     assert entry_of(body).customer == CUSTOMER
+
+
+def test_a_deleted_link_that_we_do_not_hold_is_not_due(links: LinkSet) -> None:
+    """It goes on to exist for somebody else's finalizer, and there is nothing for us to do."""
+    others: dict[str, Any] = {"finalizers": ["example.com/other"]}
+    links.offer(link(**others), 100.0)
+    links.offer(link(version=2, deletionTimestamp="2026-03-10T06:00:00Z", **others), 101.0)
+    assert start_at(links, []) is None
+    assert take_batch(links, 200.0) == []
+
+
+def test_what_has_ended_does_not_come_back(links: LinkSet) -> None:
+    """A list that was asked for before tells of it, or a watch that is late."""
+    links.offer(link(finalizers=[FINALIZER]), 100.0)
+    links.remove("uid-acme", 101.0)
+    assert not links.offer(link(finalizers=[FINALIZER]), 102.0)
+    assert not links.offer(link(version=9, finalizers=[FINALIZER]), 103.0)
+    assert links.entries == {}
+    assert links.offer(link(version=12, uid="uid-2"), 104.0), "another one of its name"
+
+
+def test_what_we_let_go_of_does_not_come_back(links: LinkSet) -> None:
+    gone: dict[str, Any] = {"deletionTimestamp": "2026-03-10T06:00:00Z", "finalizers": [FINALIZER]}
+    links.offer(link(**gone), 100.0)
+    entry = links.entries["acme"]
+    links.offer(link(version=2, **{**gone, "finalizers": []}), 101.0)  # the answer to our write
+    links.released(entry, 101.0)
+    assert links.entries == {}
+    assert links.gone == []
+    assert not links.offer(link(version=2, **gone), 102.0)
+    assert start_at(links, []) is None
+
+
+def test_what_we_let_go_of_while_the_watch_told_its_end_is_no_surprise(links: LinkSet) -> None:
+    gone: dict[str, Any] = {"deletionTimestamp": "2026-03-10T06:00:00Z", "finalizers": [FINALIZER]}
+    links.offer(link(**gone), 100.0)
+    entry = links.entries["acme"]
+    links.remove("uid-acme", 101.0)
+    links.released(entry, 101.1)
+    assert links.gone == []
+
+
+def test_no_more_than_a_thousand_customers_are_looked_at_at_once() -> None:
+    looks = {f"customer-{number}": Look() for number in range(1200)}
+    for number, look in enumerate(looks.values()):
+        look.turn.again(100.0 - number / 100)
+    looks["customer-7"].turn.later(100.0)
+    taken = take_looks(looks, 100.0)
+    assert len(taken) == 1000
+    assert "customer-1199" in taken, "those that have waited longest"
+    assert "customer-0" not in taken
+    for id_, look in taken.items():
+        assert looks[id_] is look
+        look.turn.done()
+    assert len(take_looks(looks, 100.0)) == 199, "the others come next"

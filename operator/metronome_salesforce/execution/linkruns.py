@@ -10,7 +10,7 @@ import contextlib
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 from metronome_salesforce.cycle import CycleStoppedError
@@ -30,6 +30,7 @@ Calls = list[tuple[str, str, str, int]]
 """Requests as (system, endpoint family, status, count)."""
 
 _LONGEST_TELLING = 1.0
+_STOP_SECONDS = 0.2
 _LEAVING_SECONDS = 5.0
 
 
@@ -58,12 +59,14 @@ class LinkRuns:
         job: LinkJob,
         *,
         moving: Callable[[Mapping[str, Place]], Awaitable[None]],
+        resolved: Callable[[Mapping[str, str]], Awaitable[None]],
         lost: "asyncio.Task[None]",
     ) -> LinkReport | None:
         """Run a job to its end and report; None when it was stopped because `lost` ended.
 
-        `moving` is called in the event loop while the run waits. When the caller is cancelled, the
-        run is stopped after the call that it makes just then.
+        `moving` and `resolved` (see `run_links`) are called in the event loop while the run waits,
+        for the second as long as it takes. When the caller is cancelled, the run is stopped after
+        the call that it makes just then.
         """
         loop = asyncio.get_running_loop()
         stop = threading.Event()
@@ -73,6 +76,9 @@ class LinkRuns:
             # Not to be told in time does no harm: what a cycle does meanwhile is looked at again.
             with contextlib.suppress(TimeoutError, CancelledError):
                 telling.result(_LONGEST_TELLING)
+
+        def note(customers: Mapping[str, str]) -> None:
+            _wait_for(asyncio.run_coroutine_threadsafe(_awaited(resolved(customers)), loop), stop)
 
         try:
             session = self._kept(inputs, versions)
@@ -84,6 +90,7 @@ class LinkRuns:
                 inputs,
                 job,
                 moving=tell,
+                resolved=note,
                 environment=self._environment,
                 stop=stop,
                 session=session,
@@ -104,9 +111,7 @@ class LinkRuns:
             raise
         except asyncio.CancelledError:
             stop.set()
-            await asyncio.wait({running}, timeout=_LEAVING_SECONDS)
-            if running.done() and not running.cancelled():
-                running.exception()
+            await _left(running)
             raise
         self._count(session)
         if report is not None:
@@ -163,6 +168,23 @@ class LinkRuns:
         for (family, status), count in (now - self._counted).items():
             self._calls["salesforce", family, status] += count
         self._counted = now
+
+
+async def _left(running: "asyncio.Future[LinkReport]") -> None:
+    """Give a run that was told to stop some time for it; what it ends with does not matter."""
+    await asyncio.wait({running}, timeout=_LEAVING_SECONDS)
+    if running.done() and not running.cancelled():
+        running.exception()
+
+
+def _wait_for(what: "Future[None]", stop: threading.Event) -> None:
+    """Wait in a run's thread; raises CycleStoppedError as soon as the run is to end."""
+    while not stop.is_set():
+        done, _ = wait({what}, _STOP_SECONDS)
+        if done and not what.cancelled():
+            return what.result()
+    what.cancel()
+    raise CycleStoppedError
 
 
 async def _awaited(what: Awaitable[T]) -> T:

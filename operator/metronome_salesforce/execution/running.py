@@ -67,6 +67,7 @@ async def run_linking(
     *,
     moving: Callable[[Mapping[str, Place]], None],
     environment: Mapping[str, str],
+    resolved: Callable[[Mapping[str, str]], None] = lambda _customers: None,
     stop: threading.Event | None = None,
     session: Session | None = None,
 ) -> LinkReport:
@@ -81,7 +82,13 @@ async def run_linking(
         return failed_links(error)
     try:
         return await run_links(
-            _cycle_settings(inputs.sync.spec), job, source, target, moving=moving, stop=stop
+            _cycle_settings(inputs.sync.spec),
+            job,
+            source,
+            target,
+            moving=moving,
+            resolved=resolved,
+            stop=stop,
         )
     finally:
         await source.close()
