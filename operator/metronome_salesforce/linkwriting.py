@@ -98,7 +98,9 @@ class LinkWriter:
                     body = await self._runtime.kube.set_link_finalizers(body, wanted)
                 except KubeError as error:
                     if not error.conflict:
-                        return self._failed(entry, "finalizer", error) and not held
+                        self._failed(entry, "finalizer", error)
+                        # Also after a refusal: an admission webhook may think better of it.
+                        return error.not_found and not held
                     newer = await self._read_again(entry)
                     if isinstance(newer, bool):
                         return newer and not held

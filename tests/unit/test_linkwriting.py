@@ -142,6 +142,36 @@ async def test_a_write_that_fails_is_to_be_tried_again(desk: Desk, status: int, 
     assert not await desk.writer.hold(entry)
 
 
+@pytest.mark.parametrize("status", [500, 403, 422])
+async def test_what_has_not_happened_is_not_told(desk: Desk, status: int) -> None:
+    """The Event comes after the finalizer is off, and once, however often that was tried."""
+    assert await desk.writer.hold(desk.known())
+    await desk.delete()
+    entry = desk.links.entries["acme"]
+    fault = desk.cluster.faults.add(PATCHES, status=status)
+    for _ in range(2):
+        assert not await desk.writer.let_go(entry, linkstatus.RETAINED)
+    assert fault.hits == 2
+    assert desk.cluster.events_of("acme") == []
+    late = desk.now()
+    desk.cluster.faults.clear()
+    assert await desk.writer.let_go(entry, linkstatus.RETAINED)
+    assert [event["reason"] for event in desk.cluster.events_of("acme")] == ["Retained"]
+    assert desk.links.entries == {}
+    assert not desk.links.offer(late, 1.0), "a watch that is late"
+
+
+async def test_whose_an_alias_is_stands_in_the_status(desk: Desk) -> None:
+    entry = desk.known()
+    fault = desk.cluster.faults.add(PATCHES, status=500)
+    assert not await desk.writer.note_customer(entry, "id-1")
+    desk.cluster.faults.remove(fault)
+    assert await desk.writer.note_customer(entry, "id-1")
+    assert desk.now()["status"]["customerId"] == "id-1"
+    await desk.delete()
+    assert not await desk.writer.note_customer(entry, "id-2"), "there is nowhere to write it"
+
+
 async def test_a_link_that_is_gone_wants_nothing(desk: Desk) -> None:
     entry = desk.known()
     await desk.delete()
