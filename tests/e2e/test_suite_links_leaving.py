@@ -299,3 +299,47 @@ def test_a_cycle_tells_that_it_cannot_store_account_ids(space: Space, acme: Comp
     space.wait(lambda status: condition(status, "WriteBack")[0] == "False", seconds=10)
     wait_link(space, "europe")
     assert hang(acme, customer) == {(target, False)}
+
+
+def test_removing_it_leaves_the_data_where_it_is(
+    space: Space, acme: Company, customer: str
+) -> None:
+    """The README's order: MetronomeSyncs, then their links, which go at once."""
+    target = account(acme, "Acme Europe")
+    space.apply(link_manifest("europe", customer, target))
+    wait_link(space, "europe")
+    acme.salesforce.faults.add("* *", status=503)
+    space.kubectl("delete", "msync", "--all", "--timeout=10s")
+    space.kubectl("delete", "clink", "--all", "--timeout=10s")
+    assert hang(acme, customer) == {(target, False)}
+    assert shown(acme, customer) == (target, target, "CustomerLink")
+
+
+def test_removing_it_with_the_links_first_takes_the_data_back(
+    space: Space, acme: Company, customer: str
+) -> None:
+    space.apply(link_manifest("europe", customer, account(acme, "Acme Europe")))
+    wait_link(space, "europe")
+    space.kubectl("delete", "clink", "--all", "--timeout=20s")
+    space.kubectl("delete", "msync", "--all", "--timeout=10s")
+    assert hang(acme, customer) == {(None, True)}
+    assert shown(acme, customer) == (None, None, None)
+
+
+def test_a_finalizer_is_cleared_by_hand_when_the_operator_is_gone(
+    world: World, space: Space, acme: Company, customer: str
+) -> None:
+    target = account(acme, "Acme Europe")
+    space.apply(link_manifest("europe", customer, target))
+    wait_link(space, "europe")
+    world.operator.kill()
+    try:
+        leave(space, "europe")
+        time.sleep(1)
+        assert get_link(space, "europe"), "nobody lets it go"
+        cleared = '{"metadata":{"finalizers":null}}'
+        space.kubectl("patch", "clink", "europe", "--type=merge", "-p", cleared)
+        assert not get_link(space, "europe")
+        assert hang(acme, customer) == {(target, False)}
+    finally:
+        world.operator.start()
