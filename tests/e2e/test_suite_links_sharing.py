@@ -63,7 +63,7 @@ def test_two_operators_move_each_row_once(
 def test_a_lease_that_is_lost_stops_the_run(space: Space, acme: Company, customer: str) -> None:
     """What is left is done once the Lease can be had again."""
     target = account(acme, "Acme Europe")
-    acme.salesforce.faults.add("PATCH /services/data/*/composite/sobjects*", delay=4, times=2)
+    acme.salesforce.faults.add("PATCH /services/data/*/composite/sobjects*", delay=3, times=2)
     acme.org.statistics.reset()
     space.apply(link_manifest("europe", customer, target))
     eventually(lambda: get_link(space, "europe")["metadata"].get("finalizers"))
@@ -136,23 +136,3 @@ def test_the_watch_waits_for_the_first_cycle_and_rests_while_suspended(
     assert hang(acme, customer) == {(None, True)}
     space.patch({"suspend": False})
     eventually(lambda: hang(acme, customer) == {(target, False)}, 30)
-
-
-def test_a_watch_that_fails_is_told_once_and_goes_on(space: Space, acme: Company) -> None:
-    space.start(acme, linking={"watchSalesforceEvery": "1s"})
-    space.wait_for_run()
-    acme.salesforce.faults.add("* *", status=503)
-    told = "cannot be seen"
-
-    def lines() -> list[str]:
-        mine = [one for one in space.operator.log_text().splitlines() if space.namespace in one]
-        return [one for one in mine if told in one]
-
-    eventually(lines, 60)
-    acme.salesforce.faults.clear()
-    (customer, *_) = orphans(acme)
-    target = account(acme, "By hand")
-    edit(acme, customer, target)
-    eventually(lambda: hang(acme, customer) == {(target, False)}, 30)
-    assert len(lines()) == 1
-    eventually(lambda: metric(space, "noticed_edits_total") == 1)
