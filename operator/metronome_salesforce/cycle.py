@@ -43,7 +43,7 @@ from metronome_salesforce.ports import (
 from metronome_salesforce.report import CycleReport, Outcome, Retry, Trigger
 from metronome_salesforce.rows import Row, RowResult, Write
 from metronome_salesforce.scope import Scope
-from metronome_salesforce.writeback import Stored, store_account_ids
+from metronome_salesforce.writeback import WriteBack
 
 logger = logging.getLogger(__name__)
 
@@ -178,7 +178,7 @@ class _Cycle:
         self.mappings = [mapping for mapping in OBJECTS if mapping.name in settings.objects]
         # Rows of objects that are not synced (any more) follow their customer all the same.
         self.followers = [one for one in OBJECTS if one.placed and one not in self.mappings]
-        self.stored = Stored()
+        self.write_back = WriteBack(source, self._check_stop)
         self.applied = False
         self.decided: Decided | None = None
         self.customers: dict[str, CustomerInfo] = {}
@@ -212,8 +212,8 @@ class _Cycle:
         await self._apply()
         self._judge_links()
         self._conclude()
-        if self.stored.error is not None and self.stored.waiting:
-            raise self.stored.error
+        if self.write_back.error is not None and self.write_back.waiting:
+            raise self.write_back.error
 
     def _guard(self, state: OrgState) -> None:
         ensure_safe(
@@ -458,19 +458,26 @@ class _Cycle:
                 self.observers.progress(f"write {mapping.name}", done, total)
 
         for marks in self._following(self.plan.marks(size)):
-            await self._blocking(partial(self.target.write, CUSTOMER, marks))
+            self.plan.record_marks(
+                await self._blocking(partial(self.target.write, CUSTOMER, marks))
+            )
         for mapping in [*self.mappings, *self.followers]:
             upserts = self._following(self.plan.upserts(mapping, size))
             chunks = (self._stamped(mapping, chunk) for chunk in upserts)
             await send(mapping, chunks, self.target.write)
         for mapping in reversed(self.mappings):
             await send(mapping, self.plan.deletes(mapping, size), self.target.delete)
-        await self._store_account_ids()
+        if self.settings.write_back:
+            await self.write_back.clear(self._ours(), self.decisions, self._applied())
         # Last, because it says that all rows have moved: a crash before leaves the link pending.
-        for links in self._following(self.plan.links(size, without=self.stored.waiting)):
+        for links in self._following(self.plan.links(size, without=self.write_back.waiting)):
             stamped = self._stamped(CUSTOMER, links)
             results = await self._blocking(partial(self.target.write, CUSTOMER, stamped))
             self.plan.record_links(results)
+        if self.settings.write_back:
+            waiting = self.write_back.waiting
+            await self.write_back.store(self._ours(), self.decisions, without=waiting)
+            self.report.write_back = self.write_back.problem
         for contested in self.plan.contested_account_ids(size):
             self._record_failures(
                 await self._blocking(partial(self.target.write, ACCOUNT_SUMMARY, contested))
@@ -480,14 +487,15 @@ class _Cycle:
         )
         await send(ACCOUNT_SUMMARY, summaries, self.target.write)
 
-    async def _store_account_ids(self) -> None:
-        """Store in Metronome who was decided on, where wished and not somebody else's to do."""
-        if not self.settings.write_back:
-            return
+    def _ours(self) -> dict[str, CustomerInfo]:
+        """The customers whose rows are where they belong, and whom nobody else moves meanwhile."""
         self._take_relinked()
-        ours = {id_: one for id_, one in self.customers.items() if id_ not in self.moved_by_others}
-        self.stored = await store_account_ids(self.source, ours, self.decisions, self._check_stop)
-        self.report.write_back = self.stored.problem
+        others = self.moved_by_others | self.plan.stuck().keys()
+        return {id_: one for id_, one in self.customers.items() if id_ not in others}
+
+    def _applied(self) -> dict[str, str | None]:
+        """The Account that each record shows so far."""
+        return {id_: one.linked for id_, one in self.plan.link_states().items()}
 
     def _following(self, chunks: Iterator[list[Write]]) -> Iterator[list[Write]]:
         """The chunks, each made when it is sent, with the newest word of where customers belong."""

@@ -82,6 +82,7 @@ class Plan:
         self._db = sqlite3.connect("", check_same_thread=False, isolation_level=None)
         self._db.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + _SCHEMA)
         self._relinked: dict[str, Place] = {}
+        self._unmarked: set[str] = set()
 
     def close(self) -> None:
         """Drop the plan and its file."""
@@ -380,6 +381,26 @@ class Plan:
                 if key not in self._relinked
             ]
 
+    def record_marks(self, results: Iterable[RowResult]) -> None:
+        """Rows of customers whose record could not be marked stay where they are.
+
+        They would be left behind, should the rest of the move fail and the link be taken back.
+        """
+        refused = [one for one in results if one.error is not None]
+        self.record_links(refused)
+        self._unmarked.update(one.write.key for one in refused)
+        keys = [(one.write.key,) for one in refused]
+        self._insert(
+            """INSERT OR REPLACE INTO place SELECT key, linked, source FROM actual
+            WHERE object = 'Customer' AND key = ?""",
+            keys,
+        )
+        self._insert(
+            """DELETE FROM change WHERE customer = ? AND operation = 'update' AND place
+            AND NOT content AND object <> 'Customer'""",
+            keys,
+        )
+
     def links(self, size: int, *, without: Collection[str] = ()) -> Iterator[list[Write]]:
         """The records of customers all of whose rows have moved: they show the new link now.
 
@@ -399,7 +420,7 @@ class Plan:
             yield [
                 Write("Customer", Operation.UPDATE, key, _link(account, source), id_)
                 for key, id_, account, source in rows
-                if key not in self._relinked and key not in without
+                if key not in self._relinked and key not in self._unmarked and key not in without
             ]
 
     def contested_account_ids(self, size: int) -> Iterator[list[Write]]:

@@ -45,7 +45,7 @@ from metronome_salesforce.planning import Place, Plan
 from metronome_salesforce.ports import Batch, CustomerInfo, Source, Summary, Target
 from metronome_salesforce.report import Outcome, Retry
 from metronome_salesforce.rows import ActualRow, Row, Write
-from metronome_salesforce.writeback import store_account_ids
+from metronome_salesforce.writeback import WriteBack
 
 logger = logging.getLogger(__name__)
 
@@ -184,6 +184,7 @@ class _LinkRun:
         self.accounts = Accounts()
         self.followed = Followed()
         self.decisions: dict[str, Decision] = {}
+        self.write_back = WriteBack(source, self._check_stop)
 
     async def run(self) -> None:
         requests, problems = await self._requests()
@@ -214,9 +215,10 @@ class _LinkRun:
                 self.resolved(found)
             self.moving({id_: self.report.places[id_] for id_ in moving})
             await self._move(sorted(moving))
-        waiting = await self._write_back()
+        waiting = await self._clear_ids()
         if moving:
             await self._show_links(waiting)
+        await self._store_ids()
         await self._sum_up(relinked)
         self._judge(concerned)
         if self.unasked is not None:
@@ -331,8 +333,6 @@ class _LinkRun:
             metronome = None if info is None else info.account_id
             if link is None and info is None and state.source == LinkSource.METRONOME:
                 metronome = state.linked  # it knows the customer no more; what it said stays
-            if id_ in self.job.unlinked and self._is_ours(metronome, state):
-                metronome = None
             self.decisions[id_] = decide(
                 record=state,
                 metronome=metronome,
@@ -357,15 +357,6 @@ class _LinkRun:
             self.report.overruled.add(id_)
         if found.sentence and not (found.by_person and change in self.job.seen):
             self.report.events.append((found.reason, found.sentence))
-
-    def _is_ours(self, metronome: str | None, state: LinkState) -> bool:
-        """Whether the id in Metronome is the one that write-back stored for a CustomerLink."""
-        return (
-            self.job.write_back
-            and metronome is not None
-            and state.linked is not None
-            and self.accounts.resolve(metronome) == self.accounts.resolve(state.linked)
-        )
 
     def _is_relinked(self, id_: str) -> bool:
         row, decision = self.records[id_], self.decisions[id_]
@@ -402,7 +393,8 @@ class _LinkRun:
         )
         ensure_budget(self.target.quota, self._limits, calls=calls)
         for marks in self.plan.marks(size):
-            await self._blocking(partial(self.target.write, CUSTOMER, marks))
+            results = await self._blocking(partial(self.target.write, CUSTOMER, marks))
+            self.plan.record_marks(results)
         for mapping in self.placed:
             await self._send(mapping, self.plan.upserts(mapping, size))
 
@@ -482,15 +474,26 @@ class _LinkRun:
         finally:
             plan.close()
 
-    async def _write_back(self) -> set[str]:
-        """Store Account ids in Metronome, where wished; whose records have to wait for it."""
+    async def _clear_ids(self) -> set[str]:
+        """Clear former ids in Metronome, where wished; whose records have to wait for it."""
         if not self.job.write_back:
             return set()
-        stored = await store_account_ids(self.source, self.infos, self.decisions, self._check_stop)
-        self.report.write_back = stored.problem
-        if stored.waiting and stored.error is not None:
-            self.unasked = stored.error
-        return stored.waiting
+        applied = {id_: one.linked for id_, one in self.records.items()}
+        stuck = self.plan.stuck()
+        infos = {id_: info for id_, info in self.infos.items() if id_ not in stuck}
+        await self.write_back.clear(infos, self.decisions, applied)
+        if self.write_back.waiting and self.unasked is None:
+            self.unasked = self.write_back.error
+        # Of these nobody knows what Metronome keeps, and it may be what we stored.
+        unknown = self.decisions.keys() - self.infos.keys() if self.unasked is not None else set()
+        return self.write_back.waiting | {id_ for id_ in unknown if applied.get(id_) is not None}
+
+    async def _store_ids(self) -> None:
+        """Store the ids in Metronome that the records show now, where wished."""
+        if self.job.write_back:
+            unsettled = self.report.unsettled
+            await self.write_back.store(self.infos, self.decisions, without=unsettled)
+            self.report.write_back = self.write_back.problem
 
     # -- telling it ----------------------------------------------------------------------------
 
