@@ -146,7 +146,7 @@ class Pod(Operator):
 
     def __init__(self, cluster: Cluster, folder: Path, arguments: list[str]) -> None:
         super().__init__(cluster, folder / "operator.log")
-        self._arguments = arguments
+        self._command = arguments
         self._kubeconfig = _kubeconfig_of_account(cluster, folder / "operator-kubeconfig")
 
     def start(self) -> None:
@@ -156,7 +156,7 @@ class Pod(Operator):
         with self.log.open("ab") as stream:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "metronome_salesforce", *self._arguments),
+                    *(sys.executable, "-m", "metronome_salesforce", *self._command),
                     *("--host", "127.0.0.1", "--port", str(self.port)),
                 ],
                 env=inherited
