@@ -177,12 +177,12 @@ def test_an_alias_that_was_cut_short_knows_whose_rows_it_moved(
     target = account(acme, "Acme Europe")
     acme.salesforce.faults.add(WRITES, after=2, status=503)
     space.apply(link_manifest("europe", alias_of(acme, customer), target))
-    eventually(lambda: state(space, "europe")[1] == "SalesforceUnavailable", 40)
+    eventually(lambda: state(space, "europe")[1] == "SalesforceUnavailable", 60)
     assert hang(acme, customer) == {(target, False), (None, True)}, "cut short in its midst"
     assert link_status(space, "europe")["customerId"] == customer
     acme.salesforce.faults.add("* *", status=503)
     leave(space, "europe")
-    eventually(lambda: "finalizer waits" in why(space, "europe"), 40)
+    eventually(lambda: "finalizer waits" in why(space, "europe"), 60)
     acme.salesforce.faults.clear()
     eventually(lambda: not get_link(space, "europe"), 60)
     assert hang(acme, customer) == {(None, True)}
