@@ -81,11 +81,12 @@ class LinkReport:
     """What a run found and did.
 
     `verdicts` is by the link's name; a link of the job that is missing there could not be judged
-    now. `places` has the customers that were looked at and where they belong; `unsettled` those of
-    them that have rows elsewhere still; `undecided` are those about whom Metronome could not be
-    asked. `noticed` are the people's changes that were found.
-    `events` are (reason, sentence) pairs about the MetronomeSync. `write_back` says why Account ids
-    could not be stored in Metronome. `moved` counts rows by object.
+    now, or its record has to wait. `places` has the customers that were looked at and where they
+    belong; `unsettled` those of them that have rows elsewhere still, or whose record waits;
+    `undecided` are those about whom Metronome could not be asked. `noticed` are the people's
+    changes that were found. `events` are (reason, sentence) pairs about the MetronomeSync.
+    `write_back` says why Account ids could not be stored in Metronome. `moved` counts rows by
+    object.
     """
 
     outcome: Outcome = Outcome.SUCCEEDED
@@ -510,6 +511,9 @@ class _LinkRun:
             )
             if verdict is None:
                 continue
+            waits = id_ in self.report.unsettled and id_ not in stuck
+            if waits and verdict.reason is LinkReason.LINKED:
+                continue  # for Metronome, of which the report tells
             if id_ is not None and verdict.reason is LinkReason.LINKED:
                 verdict = self._judge_rows(verdict, id_, moved.get(id_, {}), stuck.get(id_))
             self.report.verdicts[request.name] = verdict

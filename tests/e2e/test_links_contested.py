@@ -164,6 +164,26 @@ async def test_a_choice_survives_that_it_could_not_be_stored() -> None:
         assert hang(stage, customer) == {(second, False)}
 
 
+async def test_a_link_whose_record_waits_for_metronome_is_not_called_done() -> None:
+    """All rows have moved then, and the next run finishes it."""
+    with Stage(customers=3, months=1, lookback=3, spec=WRITE_BACK) as stage:
+        await stage.cycle()
+        customer, first, second = stage.customer(0), stage.account("A"), stage.account("B")
+        stage.links = [asks("acme", customer, first)]
+        await stage.link(write_back=True)
+        stage.links = [asks("acme", customer, second)]
+
+        report = await stage.link(write_back=True, api_key="wrong")
+
+        assert report.outcome is Outcome.FAILED
+        assert (report.verdicts, report.unsettled) == ({}, {customer})
+        assert hang(stage, customer) == {(second, False)}
+        report = await stage.link(write_back=True)
+        assert report.verdicts["acme"].reason is LinkReason.LINKED
+        assert shown(stage, customer) == (second, second, "CustomerLink", False)
+        assert stored(stage, customer) == second
+
+
 async def test_cycles_store_what_they_see_first() -> None:
     """As after the operator was away, for what was decided before it was wished, and without it."""
     with Stage(customers=3, months=1, lookback=3) as stage:
