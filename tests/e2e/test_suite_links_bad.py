@@ -163,8 +163,8 @@ def test_a_link_before_its_sync(space: Space, acme: Company) -> None:
     assert shown(acme, customer) == (target, target, "CustomerLink")
 
 
-def test_a_sync_in_another_namespace_is_none(space: Space, acme: Company) -> None:
-    space.start(acme)
+def test_a_sync_in_another_namespace_is_none(shared: Shared) -> None:
+    space, acme = shared.space, shared.one
     with Space.new(space.cluster, space.operator, wait=False) as other:
         other.apply(link_manifest("stray", NOBODY, account(acme, "Acme Europe")))
         status = wait_link(other, "stray", ("False", "SyncNotFound"))
