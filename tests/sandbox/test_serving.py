@@ -2,11 +2,14 @@
 
 import gc
 import socket
+import ssl
 import threading
+from contextlib import suppress
 
 import pytest
 from aiohttp import web
 
+from metronome_salesforce.sandbox.certificates import CertificateAuthority
 from metronome_salesforce.sandbox.serving import Served
 
 _ROUNDS = 25
@@ -60,5 +63,43 @@ def test_a_client_that_does_not_read_does_not_outlive_it(monkeypatch: pytest.Mon
         assert client.recv(1)
         server.stop()
     gc.collect()
+
+    assert left_open == []
+
+
+def _send(client: socket.socket, last: bytes) -> None:
+    with suppress(OSError):  # the server is gone
+        client.sendall(last)
+
+
+def test_a_handshake_that_ends_while_it_ends_leaves_no_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The client sends its last part at any moment of the server's end."""
+    left_open = []
+    monkeypatch.setattr("sys.unraisablehook", lambda left: left_open.append(str(left.exc_value)))
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    tls = CertificateAuthority().server_context()
+    for moment in range(0, 60, 3):
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        handshake = context.wrap_bio(incoming, outgoing)
+        server = Served(web.Application, tls=tls)
+        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
+            with pytest.raises(ssl.SSLWantReadError):
+                handshake.do_handshake()
+            client.sendall(outgoing.read())
+            while True:
+                incoming.write(client.recv(65_536))
+                try:
+                    handshake.do_handshake()
+                except ssl.SSLWantReadError:
+                    continue
+                break
+            later = threading.Timer(moment / 1000, _send, [client, outgoing.read()])
+            later.start()
+            server.stop()
+            later.join()
+        gc.collect()
 
     assert left_open == []

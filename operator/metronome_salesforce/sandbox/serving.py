@@ -100,11 +100,19 @@ class Served:
         # Then a moment for those attached last to be made known to the application's server.
         await asyncio.sleep(_ACCEPT_SECONDS)
         server = runner.server
-        connections = server.connections if server is not None else []
-        transports = [connection.transport for connection in connections]
+        transports = _transports(server)
         await runner.cleanup()
+        # TLS handshakes that are under way would bring connections that nobody closes any more.
+        handshakes = asyncio.all_tasks() - {asyncio.current_task()}
+        for handshake in handshakes:
+            handshake.cancel()
+        await asyncio.gather(*handshakes, return_exceptions=True)
         # Whoever does not read (a killed process's watch) keeps a closing transport open.
-        for transport in transports:
-            if transport is not None:
-                transport.abort()
+        for transport in [*transports, *_transports(server)]:
+            transport.abort()
         await asyncio.sleep(_ACCEPT_SECONDS)
+
+
+def _transports(server: web.Server | None) -> list[asyncio.Transport]:
+    connections = server.connections if server is not None else []
+    return [one.transport for one in connections if one.transport is not None]
