@@ -9,6 +9,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 # Extra words for pytest: make test ARGS="-k schedule -x"
 ARGS ?=
+# The tests wait as much as they work.
+WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 # Set to let `make lock` take newer versions instead of keeping the ones it finds.
 UPGRADE ?=
 
@@ -48,7 +50,7 @@ format: $(READY) ## Format the code and mend what ruff can mend
 
 .PHONY: test
 test: $(READY) ## Run the tests; needs nothing but this machine
-	$(BIN)/python -m pytest -m "not cluster" -n auto --dist loadfile --ignore=tests/benchmarks $(ARGS)
+	$(BIN)/python -m pytest -m "not cluster" -n $(WORKERS) --dist loadfile --ignore=tests/benchmarks $(ARGS)
 
 # A given cluster is not ours to kill or restart, which is all that test_own.py does, nor to install
 # roles in, and its audit log, which test_rights.py reads, is out of reach.

@@ -185,6 +185,7 @@ class HealthServer:
         if not self._started.wait(_START_SECONDS):
             raise TimeoutError("the health server did not start")
         if self._failure is not None:
+            self._thread.join(_START_SECONDS)
             raise self._failure
 
     def __enter__(self) -> Self:

@@ -44,6 +44,7 @@ class Served:
         if not self._ready.wait(_START_SECONDS):
             raise TimeoutError("the sandbox server did not start within 10 seconds")
         if self._failure is not None:
+            self._thread.join(_START_SECONDS)
             raise self._failure
 
     @property
