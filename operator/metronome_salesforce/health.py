@@ -182,11 +182,7 @@ class HealthServer:
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="health", daemon=True)
         self._thread.start()
-        if not self._started.wait(_START_SECONDS):
-            raise TimeoutError("the health server did not start")
-        if self._failure is not None:
-            self._thread.join(_START_SECONDS)
-            raise self._failure
+        self._await_start()
 
     def __enter__(self) -> Self:
         return self
@@ -204,6 +200,13 @@ class HealthServer:
         with contextlib.suppress(RuntimeError):  # the loop is closed already
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(_START_SECONDS)
+
+    def _await_start(self) -> None:
+        if not self._started.wait(_START_SECONDS):
+            raise TimeoutError("the health server did not start")
+        if self._failure is not None:
+            self._thread.join(_START_SECONDS)
+            raise self._failure
 
     def _run(self) -> None:
         try:

@@ -41,11 +41,7 @@ class Served:
         self.port = port
         self._thread = threading.Thread(target=self._run, name="sandbox-server", daemon=True)
         self._thread.start()
-        if not self._ready.wait(_START_SECONDS):
-            raise TimeoutError("the sandbox server did not start within 10 seconds")
-        if self._failure is not None:
-            self._thread.join(_START_SECONDS)
-            raise self._failure
+        self._await_start()
 
     @property
     def url(self) -> str:
@@ -71,6 +67,13 @@ class Served:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+
+    def _await_start(self) -> None:
+        if not self._ready.wait(_START_SECONDS):
+            raise TimeoutError("the sandbox server did not start within 10 seconds")
+        if self._failure is not None:
+            self._thread.join(_START_SECONDS)
+            raise self._failure
 
     def _run(self) -> None:
         asyncio.run(self._serve())
