@@ -23,8 +23,10 @@ from tests.e2e.suite import (
     condition,
     eventually,
     message,
+    run_cli,
 )
 from tests.e2e.suite_links import (
+    CUSTOMER,
     READY,
     account,
     delete_link,
@@ -357,3 +359,23 @@ def test_many_links_from_a_folder(space: Space, operator: Operator, tmp_path: Pa
         assert {shown(large, id_)[0] for id_ in customers} == {None}
         calls = sum(large.org.statistics.calls.values())
         assert calls <= (rows + 2 * count) / at_once + 30
+
+
+def test_the_command_shows_where_customers_of_a_cluster_hang(
+    space: Space, acme: Company, customer: str
+) -> None:
+    """`links --sync` reads the MetronomeSync, its Secrets and its links as a person may."""
+    target = account(acme, "Shown")
+    space.apply(link_manifest("shown-link", customer, target))
+    wait_link(space, "shown-link")
+
+    result = run_cli(
+        *("links", "--sync", "acme", "--namespace", space.namespace, "--output", "json"),
+        *("--kubeconfig", str(space.cluster.kubeconfig)),
+    )
+
+    assert result.returncode == 0, result.stderr
+    listed = {one["id"]: one for one in json.loads(result.stdout)["customers"]}
+    assert listed.keys() == {row["Metronome_Customer_ID__c"] for row in acme.org.rows(CUSTOMER)}
+    assert listed[customer]["account"] == {"id": target, "name": "Shown"}
+    assert "shown-link" in json.dumps(listed[customer])
