@@ -287,6 +287,7 @@ class _Expectation:
                 "Account__c": account,
                 "Linked_Account_ID__c": account,
                 "Link_Source__c": None if account is None else "Metronome",
+                "Relinking__c": False,
                 "Link_Pending__c": False,
                 "Is_Linked__c": account is not None,
                 "Ingest_Aliases__c": long_text("\n".join(customer["ingest_aliases"]), 4096),

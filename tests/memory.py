@@ -9,17 +9,19 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 
 from metronome_salesforce.canon import content_hash
+from metronome_salesforce.linking import Accounts
 from metronome_salesforce.mapping import (
     ACCOUNT,
     CUSTOMER_ID,
     LINK_SOURCE,
     LINKED_ACCOUNT_ID,
     ORPHANED_CUSTOMER,
+    RELINKING,
     SYNC_HASH,
     ObjectMapping,
     Reach,
 )
-from metronome_salesforce.objects import ACCOUNT_SUMMARY
+from metronome_salesforce.objects import ACCOUNT_SUMMARY, CUSTOMER
 from metronome_salesforce.ports import (
     Batch,
     CustomerInfo,
@@ -39,6 +41,7 @@ class MemoryTarget:
 
     records: dict[str, dict[str, dict[str, Value]]] = field(default_factory=dict)
     account_ids: set[str] = field(default_factory=set)
+    merged: dict[str, str] = field(default_factory=dict)
     rejects: set[str] = field(default_factory=set)
     edited: set[str] = field(default_factory=set)
     written: list[Write] = field(default_factory=list)
@@ -79,14 +82,45 @@ class MemoryTarget:
             yield rows[start : start + 2]
 
     def read_of_customers(
-        self, mapping: ObjectMapping, customer_ids: Collection[str]
+        self, mapping: ObjectMapping, customer_ids: Collection[str], *, content: bool = False
     ) -> Iterator[list[ActualRow]]:
         """Yield the records of these customers."""
         yield [
-            self._actual(mapping, key, record, content=False)
+            self._actual(mapping, key, record, content=content)
             for key, record in self.records[mapping.name].items()
             if record.get(CUSTOMER_ID) in customer_ids
         ]
+
+    def pending_links(self) -> list[str]:
+        """The customers whose record names another Account than the one applied."""
+        return [
+            key
+            for key, record in self.records["Customer"].items()
+            if record.get(ACCOUNT) != record.get(LINKED_ACCOUNT_ID)
+        ]
+
+    def members(self, account_ids: Collection[str]) -> Iterator[list[ActualRow]]:
+        """Yield the records of the customers on these Accounts."""
+        yield [
+            self._actual(CUSTOMER, key, record, content=True)
+            for key, record in self.records["Customer"].items()
+            if record.get(ACCOUNT) in account_ids
+        ]
+
+    def find_accounts(
+        self, ids: Collection[str], external_ids: Collection[tuple[str, str]] = ()
+    ) -> Accounts:
+        """The Accounts that exist, or were merged; an external id is a field of the record."""
+        by_external_id = {
+            (name, value.lower()): tuple(
+                id_ for id_, record in self.records["Account"].items() if record.get(name) == value
+            )
+            for name, value in external_ids
+        }
+        wanted = {*ids, *(id_ for found in by_external_id.values() for id_ in found)}
+        wanted |= {self.merged[id_] for id_ in wanted if id_ in self.merged}
+        names = {id_: None for id_ in self.records["Account"] if id_ in wanted}
+        return Accounts(names, self.merged, by_external_id)
 
     def read_unplaced(self, mapping: ObjectMapping) -> Iterator[list[ActualRow]]:
         """Yield the records that hang on nothing."""
@@ -96,10 +130,10 @@ class MemoryTarget:
             if record.get(ACCOUNT) is None and record.get(ORPHANED_CUSTOMER) is None
         ]
 
-    def accounts(self, ids: Collection[str]) -> Iterator[list[ActualRow]]:
+    def accounts(self, ids: Collection[str], *, linked: bool = True) -> Iterator[list[ActualRow]]:
         """Yield the Accounts asked for that exist, and those with a customer."""
         for id_, record in self.records["Account"].items():
-            if id_ in ids or record.get(CUSTOMER_ID) is not None:
+            if id_ in ids or (linked and record.get(CUSTOMER_ID) is not None):
                 content = {one.api: record.get(one.api) for one in ACCOUNT_SUMMARY.content}
                 yield [ActualRow("Account", id_, id_, content_hash(content), content=content)]
 
@@ -182,6 +216,7 @@ class MemoryTarget:
             orphaned_customer=_text(record.get(ORPHANED_CUSTOMER)),
             linked=_text(record.get(LINKED_ACCOUNT_ID)),
             link_source=_text(record.get(LINK_SOURCE)),
+            relinking=record.get(RELINKING) is True,
             edited=key in self.edited,
             draft=draft,
             content={one.api: record.get(one.api) for one in mapping.content} if content else None,
@@ -204,6 +239,23 @@ class MemorySource:
     async def customers(self, _expected: Collection[str]) -> Sequence[CustomerInfo]:
         """The customers."""
         return self.infos
+
+    async def find_customers(
+        self, ids: Collection[str], aliases: Collection[str] = ()
+    ) -> Sequence[CustomerInfo]:
+        """The customers with these ids or aliases."""
+        return [
+            info
+            for info in self.infos
+            if info.id in ids or not set(aliases).isdisjoint(info.ingest_aliases)
+        ]
+
+    async def store_account_id(self, customer_id: str, account_id: str | None) -> None:
+        """Set the Salesforce id of a customer."""
+        self.infos = [
+            replace(info, account_id=account_id) if info.id == customer_id else info
+            for info in self.infos
+        ]
 
     async def fetch(
         self, scope: Scope, objects_wanted: Collection[str], _linked: Collection[str]

@@ -13,9 +13,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from metronome_salesforce.cycle import Observers, Run
-from metronome_salesforce.execution.running import run_sync
+from metronome_salesforce.execution.running import run_linking, run_sync
 from metronome_salesforce.inputs import SyncInputs
-from metronome_salesforce.planning import Plan
+from metronome_salesforce.linking import LinkRequest
+from metronome_salesforce.planning import Place, Plan
+from metronome_salesforce.relinking import LinkJob, LinkReport
 from metronome_salesforce.report import CycleReport, Outcome, Trigger
 from metronome_salesforce.salesforce.metadata import package_zip
 from metronome_salesforce.sandbox.metronome import (
@@ -67,6 +69,9 @@ class Stage:
         self.rejected_since: dict[str, date] = {}
         self.progress: list[tuple[str, int, int | None]] = []
         self.plan: Callable[[Plan], None] | None = None
+        self.relinked: Callable[[], Mapping[str, Place]] | None = None
+        self.links: list[LinkRequest] | None = []
+        self.retained: frozenset[str] = frozenset()
         self.tenant = Tenant.generate(customers=customers, now=now, months=months)
         self.metronome = MetronomeSandbox(self.tenant, page_limits=page_limits)
         self.org = SalesforceOrg(now=lambda: self.now)
@@ -195,8 +200,12 @@ class Stage:
             details=dry_run,
             last_success=self.last_success,
             rejected_since=self.rejected_since,
+            links=self.links,
+            retained=self.retained,
         )
-        observers = Observers(lambda *step: self.progress.append(step), self.plan)
+        observers = Observers(
+            lambda *step: self.progress.append(step), self.plan, self.relinked or dict
+        )
         report = await run_sync(inputs, run, observers, environment=environment, stop=stop)
         if report.outcome in {Outcome.SUCCEEDED, Outcome.PARTIALLY_FAILED}:
             self.last_success = self.now
@@ -204,6 +213,31 @@ class Stage:
                 what: date.fromisoformat(day) for what, day in report.rejected_since.items()
             }
         return report
+
+    async def link(
+        self,
+        *,
+        spec: Mapping[str, Any] | None = None,
+        api_key: str = API_KEY,
+        moving: Callable[[Mapping[str, Place]], None] = lambda _places: None,
+        **job: Any,
+    ) -> LinkReport:
+        """Run what CustomerLinks ask for; keyword arguments are those of `LinkJob`.
+
+        Without `dirty`, all of `links` are looked at.
+        """
+        self.org.statistics.reset()
+        self.metronome.reset_counters()
+        document = MetronomeSync.model_validate(self.document(spec))
+        inputs = SyncInputs(document, api_key, self.credentials, None)
+        links = self.links or []
+        job = {"dirty": frozenset(one.name for one in links), **job}
+        return await run_linking(
+            inputs,
+            LinkJob(now=self.now, links=tuple(links), **job),
+            moving=moving,
+            environment=ENVIRONMENT,
+        )
 
     @property
     def written(self) -> Counter[tuple[str, str]]:

@@ -1,7 +1,8 @@
 """The command line.
 
 Exit codes: 0 done (Succeeded, Planned), 1 Failed or Refused, 2 wrong usage or an invalid manifest,
-3 PartiallyFailed: some rows were rejected, 130 stopped with ctrl-C, 141 nobody reads the output.
+3 PartiallyFailed: some rows were rejected, or a CustomerLink cannot be followed, 130 stopped with
+ctrl-C, 141 nobody reads the output.
 """
 
 import argparse
@@ -12,18 +13,21 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from pydantic import TypeAdapter, ValidationError
 
 from metronome_salesforce.cycle import CycleStoppedError, Observers, Run, fail, new_report
-from metronome_salesforce.errors import ConfigError
+from metronome_salesforce.errors import ProductError
 from metronome_salesforce.execution.running import run_sync
 from metronome_salesforce.fieldtypes import SalesforceVersion
+from metronome_salesforce.filelinks import all_followed, left_aside, links_of, links_text
 from metronome_salesforce.inputs import SyncInputs, resolve
 from metronome_salesforce.logs import Style, configure
 from metronome_salesforce.manifests import Bundle, InvalidManifest, load
@@ -40,6 +44,9 @@ from metronome_salesforce.printing import (
 from metronome_salesforce.report import CycleReport, Outcome, Trigger
 from metronome_salesforce.spec import MetronomeSync, problems
 
+if TYPE_CHECKING:
+    from metronome_salesforce.heldlease import HeldLease
+
 SUCCEEDED, FAILED, USAGE, PARTIALLY_FAILED = 0, 1, 2, 3
 _CODES = {
     Outcome.SUCCEEDED: SUCCEEDED,
@@ -52,6 +59,7 @@ _INTERRUPTED = 128 + signal.SIGINT
 _NOBODY_READS = 128 + signal.SIGPIPE
 _STOP_SECONDS = 10.0
 """How long a call that is under way may take to end after ctrl-C."""
+_HIGHEST_SCORE = 100
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -116,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     operator.add_argument(
         "--namespace", action="append", help="watch this namespace only; repeat for several"
     )
-    operator.add_argument("--host", default="0.0.0.0", help="to listen on; default: all")  # noqa: S104 -- the kubelet's probes come from outside of the pod
+    operator.add_argument("--host", help="address to listen on; default: all, IPv4 and IPv6")
     operator.add_argument("--port", type=int, default=8080, help="of /metrics and the probes")
     operator.add_argument(
         "--identity",
@@ -134,12 +142,27 @@ def _parser() -> argparse.ArgumentParser:
     sync.add_argument(
         "--full", action="store_true", help="full resync: compare every row field by field"
     )
+    sync.add_argument(
+        "--lease",
+        action="store_true",
+        help="hold the Lease of the same MetronomeSync in a cluster, so that no operator writes "
+        "meanwhile",
+    )
+    sync.add_argument(
+        "--lease-wait",
+        type=_seconds,
+        metavar="SECONDS",
+        help="how long to wait for who holds the Lease; default: 40",
+    )
+    sync.add_argument("--kubeconfig", help="of the cluster; default: as kubectl finds it")
     sync.set_defaults(command=_sync)
 
     plan = commands.add_parser("plan", help="show what a cycle would change")
     _add_manifest_options(plan)
     plan.add_argument("--details", action="store_true", help="row by row, field by field")
     plan.set_defaults(command=_plan)
+
+    _add_links(commands.add_parser("links", help="show where customers hang, and suggest Accounts"))
 
     package = commands.add_parser("package", help="the Metronome app for Salesforce")
     package_commands = package.add_subparsers(required=True, metavar="COMMAND")
@@ -180,7 +203,8 @@ def _add_manifest_options(parser: argparse.ArgumentParser) -> None:
         "--filename",
         action="append",
         required=True,
-        help="file or folder with MetronomeSync, Secret and ConfigMap documents; - for stdin",
+        help="file or folder with MetronomeSync, CustomerLink, Secret and ConfigMap documents; "
+        "- for stdin",
     )
     parser.add_argument("--sync", help="name of the MetronomeSync, if the files hold several")
     parser.add_argument("--output", choices=("text", "json"), default="text", help="default: text")
@@ -201,6 +225,48 @@ def _api_version(text: str) -> str:
         raise argparse.ArgumentTypeError(found.message) from None
 
 
+def _add_links(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-f",
+        "--filename",
+        action="append",
+        help="file or folder with MetronomeSync, CustomerLink, Secret and ConfigMap documents; "
+        "- for stdin",
+    )
+    parser.add_argument("--sync", help="name of the MetronomeSync; without -f, of one in a cluster")
+    parser.add_argument("--namespace", help="of the MetronomeSync in a cluster; default: default")
+    parser.add_argument("--kubeconfig", help="of the cluster; default: as kubectl finds it")
+    parser.add_argument(
+        "--orphans", action="store_true", help="show customers without Account only"
+    )
+    parser.add_argument(
+        "--min-score",
+        type=_score,
+        default=90,
+        help="suggest Accounts whose name is so alike, 0 to 100; default: 90",
+    )
+    parser.add_argument(
+        "--write",
+        type=Path,
+        metavar="DIR",
+        help="write a CustomerLink for each suggestion beyond doubt to this folder",
+    )
+    parser.add_argument("--output", choices=("text", "json"), default="text", help="default: text")
+    parser.set_defaults(command=_links)
+
+
+def _score(text: str) -> int:
+    if not text.isdecimal() or int(text) > _HIGHEST_SCORE:
+        raise argparse.ArgumentTypeError("must be a whole number from 0 to 100")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError("must be a whole number of seconds")
+    return float(text)
+
+
 def _time(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
@@ -213,16 +279,30 @@ def _time(text: str) -> datetime:
 
 
 def _sync(options: argparse.Namespace) -> int:
+    if options.lease and options.dry_run:
+        raise _UsageError("--dry-run writes nothing and needs no Lease; leave out --lease")
+    if not options.lease and (options.kubeconfig or options.lease_wait is not None):
+        raise _UsageError("--kubeconfig and --lease-wait are for --lease; leave them out without")
     sync, bundle = _chosen(options)
     dry_run = options.dry_run or sync.spec.dry_run
     if sync.spec.suspend and not dry_run:
         _complain("spec.suspend is true: that stops the operator, and not this command")
-    report = _run(sync, bundle, options, dry_run=dry_run, full=options.full)
+    if options.lease and dry_run:
+        _complain("spec.dryRun is true: nothing is written, and no Lease is taken")
+    lease = _lease(sync, options) if options.lease and not dry_run else None
+    report = _run(sync, bundle, options, dry_run=dry_run, full=options.full, lease=lease)
     if options.output == "json":
         put(json.dumps(report.to_json(), indent=2))
     else:
-        put(report_text(report))
-    return _CODES[report.outcome]
+        put("\n".join([report_text(report), *links_text(report)]))
+    return _code(report)
+
+
+def _lease(sync: MetronomeSync, options: argparse.Namespace) -> "AbstractContextManager[HeldLease]":
+    from metronome_salesforce.heldlease import PATIENCE, LeaseOptions, held
+
+    wait = PATIENCE if options.lease_wait is None else options.lease_wait
+    return held(sync, LeaseOptions(options.kubeconfig, wait), _complain)
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -250,8 +330,13 @@ def _plan(options: argparse.Namespace) -> int:
         end = "], " if options.details else ""
         put(f'{end}"report": {json.dumps(report.to_json(), indent=2)}}}')
     else:
-        put(report_text(report))
-    return _CODES[report.outcome]
+        put("\n".join([report_text(report), *links_text(report)]))
+    return _code(report)
+
+
+def _code(report: CycleReport) -> int:
+    code = _CODES[report.outcome]
+    return PARTIALLY_FAILED if code == SUCCEEDED and not all_followed(report) else code
 
 
 def _chosen(options: argparse.Namespace) -> tuple[MetronomeSync, Bundle]:
@@ -260,8 +345,8 @@ def _chosen(options: argparse.Namespace) -> tuple[MetronomeSync, Bundle]:
         others = len(bundle.notes) - 1
         more = f", as {'is' if others == 1 else 'are'} {others} other document"
         _complain(bundle.notes[0] + (f"{more}{'' if others == 1 else 's'}" if others else ""))
-    if bundle.links:
-        _complain("CustomerLinks in the files have no effect yet; they are only checked")
+    for note in left_aside(bundle):
+        _complain(note)
     names = [sync.metadata.name for sync in bundle.syncs]
     wanted = [sync for sync in bundle.syncs if options.sync in (None, sync.metadata.name)]
     if not wanted:
@@ -287,6 +372,7 @@ def _run(
     full: bool = False,
     details: bool = False,
     show_plan: Callable[[Plan], None] | None = None,
+    lease: "AbstractContextManager[HeldLease] | None" = None,
 ) -> CycleReport:
     run = Run(
         id=uuid4().hex[:12],
@@ -296,17 +382,18 @@ def _run(
         dry_run=dry_run,
         details=details,
         last_success=options.last_success,
+        links=links_of(sync, bundle),
     )
     show = sys.stderr.isatty()
     observers = Observers(_show_progress if show else lambda *_: None, show_plan)
     try:
         inputs = resolve(sync, bundle)
-    except ConfigError as error:
+        with lease or nullcontext() as held:
+            run = replace(run, now=datetime.now(UTC))  # that of the Lease may have taken a while
+            report = asyncio.run(_until_stopped(inputs, run, observers, held))
+    except ProductError as error:
         report = new_report(run)
         fail(report, error)
-        return report
-    try:
-        report = asyncio.run(_until_stopped(inputs, run, observers))
     except (CycleStoppedError, asyncio.CancelledError):
         _complain("stopped; what was written so far stands, and the next run goes on from here")
         sys.exit(_INTERRUPTED)
@@ -317,21 +404,29 @@ def _run(
     return report
 
 
-async def _until_stopped(inputs: SyncInputs, run: Run, observers: Observers) -> CycleReport:
-    """Run the cycle; the first ctrl-C ends it after the call under way, the second at once."""
+async def _until_stopped(
+    inputs: SyncInputs, run: Run, observers: Observers, lease: "HeldLease | None"
+) -> CycleReport:
+    """Run the cycle; the first ctrl-C ends it after the call under way, the second at once.
+
+    So does the loss of the Lease, with the error that says so.
+    """
     stop = threading.Event()
     cycle = asyncio.ensure_future(
         run_sync(inputs, run, observers, environment=os.environ, stop=stop)
     )
     loop = asyncio.get_running_loop()
 
-    def interrupt(*_: object) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        _complain("\nstopping after the call that is under way; ctrl-C again stops at once")
+    def end() -> None:
         # Both: the event ends a row of blocking calls, the cancellation a wait for Metronome.
         stop.set()
         with suppress(RuntimeError):  # the run is over
             loop.call_soon_threadsafe(cycle.cancel)
+
+    def interrupt(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        _complain("\nstopping after the call that is under way; ctrl-C again stops at once")
+        end()
         # Salesforce is called in threads, which cannot be cancelled and may wait for minutes.
         last = threading.Timer(_STOP_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
         last.daemon = True
@@ -339,7 +434,14 @@ async def _until_stopped(inputs: SyncInputs, run: Run, observers: Observers) -> 
 
     # Not the loop's own handler, which would not be heard while the plan is computed or printed.
     signal.signal(signal.SIGINT, interrupt)
-    return await cycle
+    if lease is not None:
+        lease.when_lost(end)
+    try:
+        return await cycle
+    except (CycleStoppedError, asyncio.CancelledError):
+        if lease is not None and lease.lost is not None:
+            raise lease.lost from None
+        raise
 
 
 def _show_progress(stage: str, done: int, total: int | None) -> None:
@@ -347,6 +449,36 @@ def _show_progress(stage: str, done: int, total: int | None) -> None:
     print(
         f"\r\x1b[K{stage}" + (f": {done}{of}" if done else ""), end="", file=sys.stderr, flush=True
     )
+
+
+# -- links ---------------------------------------------------------------------------------------
+
+
+def _links(options: argparse.Namespace) -> int:
+    # Imported here, because nothing else needs to know how alike names are.
+    from metronome_salesforce import linkscommand
+
+    in_cluster = options.filename is None
+    if in_cluster and options.sync is None:
+        raise _UsageError(
+            "name the MetronomeSync: -f FILE for one in files, --sync NAME for one in a cluster"
+        )
+    if not in_cluster and (options.namespace or options.kubeconfig):
+        raise _UsageError("--namespace and --kubeconfig are for a cluster; leave them out with -f")
+    asked = linkscommand.LinksOptions(
+        options.min_score, options.orphans, options.write, options.output == "json"
+    )
+    try:
+        if in_cluster:
+            space = options.namespace or "default"
+            linked = linkscommand.from_cluster(space, options.sync, options.kubeconfig, os.environ)
+        else:
+            linked = linkscommand.from_files(*_chosen(options))
+        print(linkscommand.show(linked, asked, os.environ))
+    except linkscommand.LinksError as error:
+        _complain(str(error))
+        return FAILED
+    return SUCCEEDED
 
 
 # -- the others ----------------------------------------------------------------------------------

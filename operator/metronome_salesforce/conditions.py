@@ -16,11 +16,12 @@
     suspended                     as it was as it was False Suspended
 
 Ready says whether Salesforce was equal to Metronome after the last cycle; being suspended does not
-change that. All three conditions are always there. `lastTransitionTime` moves only when a
+change that. All three conditions are always there; a fourth, WriteBack, is there where Account ids
+are stored in Metronome, and comes from link runs. `lastTransitionTime` moves only when a
 condition's status does. A patch is a JSON merge patch of `status`: None removes a field.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -31,7 +32,9 @@ from metronome_salesforce.report import REJECTED_SHOWN, CycleReport, Outcome, Re
 Json = dict[str, Any]
 Status = Mapping[str, Any]
 
-READY, RECONCILING, STALLED = "Ready", "Reconciling", "Stalled"
+READY, RECONCILING, STALLED, WRITE_BACK = "Ready", "Reconciling", "Stalled", "WriteBack"
+OF_CYCLES = frozenset({READY, RECONCILING, STALLED})
+OF_LINKS = frozenset({WRITE_BACK})
 _TRUE, _FALSE, _UNKNOWN = "True", "False", "Unknown"
 _BEFORE_FIRST = frozenset({"Pending", "Running", "Suspended", Outcome.PLANNED.value})
 """Reasons of a Ready condition that tells nothing bad: no cycle has written yet."""
@@ -65,7 +68,9 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class _Condition:
+class Condition:
+    """One condition as it shall be; status is True, False or Unknown, as text."""
+
     type: str
     status: str
     reason: str
@@ -75,9 +80,9 @@ class _Condition:
 def running(status: Status, moment: Moment, run_id: str, trigger: Trigger) -> Json:
     """A cycle has started."""
     why = f"Cycle {run_id} runs ({trigger.value})."
-    wanted = [_Condition(RECONCILING, _TRUE, "Running", why)]
+    wanted = [Condition(RECONCILING, _TRUE, "Running", why)]
     if not _has(status, READY):
-        wanted.append(_Condition(READY, _UNKNOWN, "Running", "The first cycle runs."))
+        wanted.append(Condition(READY, _UNKNOWN, "Running", "The first cycle runs."))
     return {
         **_conditions(status, moment, wanted),
         "progress": {"stage": "starting", "done": 0, "total": None},
@@ -102,13 +107,13 @@ def queued(status: Status, moment: Moment) -> Json:
 
 
 def _held_up(status: Status, moment: Moment, reason: str, sentence: str) -> Json:
-    return _conditions(status, moment, [_Condition(RECONCILING, _TRUE, reason, sentence)])
+    return _conditions(status, moment, [Condition(RECONCILING, _TRUE, reason, sentence)])
 
 
 def interrupted(status: Status, moment: Moment) -> Json:
     """The operator stops in the middle of a cycle, which is started again when it is back."""
     sentence = "The operator was stopped; the cycle is run again when it is back."
-    wanted = [_Condition(RECONCILING, _TRUE, "Interrupted", sentence)]
+    wanted = [Condition(RECONCILING, _TRUE, "Interrupted", sentence)]
     return {**_conditions(status, moment, wanted), "progress": None}
 
 
@@ -129,7 +134,7 @@ def finished(
     patch: Json = {
         **_conditions(status, moment, _verdict(report)),
         "progress": None,
-        "lastRun": _replacing(status.get("lastRun"), run),
+        "lastRun": replacing(status.get("lastRun"), run),
         "history": _history(status.get("history") or (), run)[:history_limit],
         "failedAttempts": _failed_attempts(status, report, moment.generation),
     }
@@ -142,7 +147,7 @@ def finished(
         patch["lastReachTime"] = report.started_at
         patch["lastReachDigest"] = reach
         since = report.rejected_since
-        patch["rejectedSince"] = _replacing(status.get("rejectedSince"), since) if since else None
+        patch["rejectedSince"] = replacing(status.get("rejectedSince"), since) if since else None
         if report.full:
             patch["lastFullResyncTime"] = report.started_at
     return patch | echoed(tokens)
@@ -157,7 +162,7 @@ def essence(status: Status, moment: Moment, patch: Status, *, times: bool) -> Js
     run = patch["lastRun"]
     kept = ["id", "trigger", "generation", "outcome", "reason", "retry", "full"]
     more = ["failedAttempts", "lastHandledRequest", "lastHandledFullResync"]
-    ended = _timestamp(moment.at)
+    ended = timestamp(moment.at)
     if times:
         kept, ended = [*kept, "startedAt"], run["finishedAt"]
         more += ["lastSuccessTime", "lastReachTime", "lastReachDigest", "lastFullResyncTime"]
@@ -167,15 +172,15 @@ def essence(status: Status, moment: Moment, patch: Status, *, times: bool) -> Js
         " apply the CRDs of this operator's version. The operator's log has the whole refusal."
     )
     wanted = [
-        _Condition(READY, _UNKNOWN, "ReportRefused", sentence),
-        _Condition(STALLED, _FALSE, "ReportRefused", "The cycles go on."),
-        _Condition(RECONCILING, _FALSE, "ReportRefused", "No cycle runs."),
+        Condition(READY, _UNKNOWN, "ReportRefused", sentence),
+        Condition(STALLED, _FALSE, "ReportRefused", "The cycles go on."),
+        Condition(RECONCILING, _FALSE, "ReportRefused", "No cycle runs."),
     ]
     last = {**{name: run[name] for name in kept}, "finishedAt": ended, "message": sentence}
     return {
         **_conditions(status, moment, wanted),
         "progress": None,
-        "lastRun": _replacing(status.get("lastRun"), last),
+        "lastRun": replacing(status.get("lastRun"), last),
         **{name: patch[name] for name in more if name in patch},
     }
 
@@ -193,22 +198,22 @@ def echoed(tokens: Tokens) -> Json:
 def stalled(status: Status, moment: Moment, error: ProductError) -> Json:
     """No cycle can run until a person changes something."""
     wanted = [
-        _Condition(READY, _FALSE, error.reason, error.message),
-        _Condition(STALLED, _TRUE, error.reason, error.message),
-        _Condition(RECONCILING, _FALSE, error.reason, "No cycle can run."),
+        Condition(READY, _FALSE, error.reason, error.message),
+        Condition(STALLED, _TRUE, error.reason, error.message),
+        Condition(RECONCILING, _FALSE, error.reason, "No cycle can run."),
     ]
     return {**_conditions(status, moment, wanted), "progress": None, "nextRunTime": None}
 
 
 def waiting(status: Status, moment: Moment, next_run: datetime, *, retrying: bool) -> Json:
     """Nothing to do until `next_run`; `retrying` when that is another try of a failed cycle."""
-    when = _timestamp(next_run)
-    calm = _Condition(RECONCILING, _FALSE, "Idle", f"The next cycle starts at {when}.")
+    when = timestamp(next_run)
+    calm = Condition(RECONCILING, _FALSE, "Idle", f"The next cycle starts at {when}.")
     if retrying and not _is(status, STALLED, _TRUE):
-        calm = _Condition(RECONCILING, _TRUE, "Retrying", f"The cycle is tried again at {when}.")
+        calm = Condition(RECONCILING, _TRUE, "Retrying", f"The cycle is tried again at {when}.")
     elif retrying:
         sentence = f"A person must act; the cycle is tried again at {when}."
-        calm = _Condition(RECONCILING, _FALSE, "Idle", sentence)
+        calm = Condition(RECONCILING, _FALSE, "Idle", sentence)
     # Progress that is left over is that of an operator that was killed.
     return {**_conditions(status, moment, [calm]), "nextRunTime": when, "progress": None}
 
@@ -216,9 +221,9 @@ def waiting(status: Status, moment: Moment, next_run: datetime, *, retrying: boo
 def suspended(status: Status, moment: Moment) -> Json:
     """`spec.suspend` is true: no next run; what was true of the org stays true."""
     sentence = "spec.suspend is true: no cycle starts until it is false."
-    wanted = [_Condition(RECONCILING, _FALSE, "Suspended", sentence)]
+    wanted = [Condition(RECONCILING, _FALSE, "Suspended", sentence)]
     if not _has(status, READY):
-        wanted.append(_Condition(READY, _UNKNOWN, "Suspended", "No cycle has run yet."))
+        wanted.append(Condition(READY, _UNKNOWN, "Suspended", "No cycle has run yet."))
     return {**_conditions(status, moment, wanted), "nextRunTime": None, "progress": None}
 
 
@@ -278,7 +283,7 @@ def duration_text(seconds: float) -> str:
     return f"{whole // _HOUR}h{whole % _HOUR // _MINUTE:02d}m"
 
 
-def _verdict(report: CycleReport) -> Sequence[_Condition]:
+def _verdict(report: CycleReport) -> Sequence[Condition]:
     """Ready and Stalled after a cycle; Reconciling follows when the next time is known."""
     reason, message = report.reason, _cut(report.message)
     acting = report.outcome is Outcome.REFUSED or (
@@ -296,36 +301,79 @@ def _verdict(report: CycleReport) -> Sequence[_Condition]:
     why = reason if acting else report.outcome.value
     sentence = message if acting else "No person has to act."
     return [
-        _Condition(READY, ready, reason, message),
-        _Condition(STALLED, _TRUE if acting else _FALSE, why, sentence),
-        _Condition(RECONCILING, _FALSE, report.outcome.value, "No cycle runs."),
+        Condition(READY, ready, reason, message),
+        Condition(STALLED, _TRUE if acting else _FALSE, why, sentence),
+        Condition(RECONCILING, _FALSE, report.outcome.value, "No cycle runs."),
     ]
 
 
-def _conditions(status: Status, moment: Moment, wanted: Sequence[_Condition]) -> Json:
+def _conditions(status: Status, moment: Moment, wanted: Sequence[Condition]) -> Json:
     """The whole list (a merge patch replaces lists), with the conditions of others kept."""
-    now = _timestamp(moment.at)
+    defaults = [
+        Condition(READY, _UNKNOWN, "Pending", "No cycle has run yet."),
+        Condition(RECONCILING, _FALSE, "Pending", "No cycle has run yet."),
+        Condition(STALLED, _FALSE, "Pending", "No cycle has run yet."),
+    ]
+    missing = [one for one in defaults if not _has(status, one.type)]
+    return {
+        "conditions": with_conditions(status, moment, [*missing, *wanted]),
+        "observedGeneration": moment.generation,
+    }
+
+
+def with_conditions(
+    status: Status, moment: Moment, wanted: Sequence[Condition], without: Collection[str] = ()
+) -> list[Json]:
+    """The conditions of `status` with those `wanted` set and the types in `without` gone."""
+    now = timestamp(moment.at)
     by_type: dict[str, Json] = {
         old["type"]: dict(old) for old in status.get("conditions") or () if "type" in old
     }
-    defaults = [
-        _Condition(READY, _UNKNOWN, "Pending", "No cycle has run yet."),
-        _Condition(RECONCILING, _FALSE, "Pending", "No cycle has run yet."),
-        _Condition(STALLED, _FALSE, "Pending", "No cycle has run yet."),
-    ]
-    missing = [one for one in defaults if one.type not in by_type]
-    for condition in (*missing, *wanted):
+    for kind in without:
+        by_type.pop(kind, None)
+    for condition in wanted:
         old = by_type.get(condition.type)
         same = old is not None and old.get("status") == condition.status
         by_type[condition.type] = {
             "type": condition.type,
             "status": condition.status,
             "reason": condition.reason,
-            "message": condition.message,
+            "message": _cut(condition.message),
             "lastTransitionTime": old["lastTransitionTime"] if old and same else now,
             "observedGeneration": moment.generation,
         }
-    return {"conditions": list(by_type.values()), "observedGeneration": moment.generation}
+    return list(by_type.values())
+
+
+def write_back(status: Status, moment: Moment, problem: tuple[str, str] | None) -> Json:
+    """Whether Account ids can be stored in Metronome; `problem` is reason and sentence."""
+    state, reason, sentence = _TRUE, "Stored", "Account ids are stored in Metronome."
+    if problem is not None:
+        state, (reason, sentence) = _FALSE, problem
+    wanted = [Condition(WRITE_BACK, state, reason, sentence)]
+    return {"conditions": with_conditions(status, moment, wanted)}
+
+
+def without_write_back(status: Status, moment: Moment) -> Json:
+    """Account ids are not to be stored in Metronome."""
+    if not _has(status, WRITE_BACK):
+        return {}
+    return {"conditions": with_conditions(status, moment, (), {WRITE_BACK})}
+
+
+def kept_apart(status: Status, patch: Json, owned: frozenset[str]) -> Json:
+    """`patch` with all conditions as in `status`, but for the types that are `owned`.
+
+    Two who write conditions by turns may each have looked before the other one wrote.
+    """
+    if "conditions" not in patch:
+        return patch
+    by_type = {one["type"]: one for one in status.get("conditions") or () if "type" in one}
+    wanted = {one["type"]: one for one in patch["conditions"] if one["type"] in owned}
+    for kind in owned - wanted.keys():
+        by_type.pop(kind, None)
+    by_type |= wanted
+    return {**patch, "conditions": list(by_type.values())}
 
 
 def _run(report: CycleReport, generation: int, at: datetime) -> Json:
@@ -340,7 +388,7 @@ def _run(report: CycleReport, generation: int, at: datetime) -> Json:
         "retryAfterSeconds": report.retry_after,
         "full": report.full,
         "startedAt": report.started_at,
-        "finishedAt": report.finished_at or _timestamp(at),
+        "finishedAt": report.finished_at or timestamp(at),
         "duration": duration_text(report.duration),
         "rows": {name: asdict(counts) for name, counts in report.rows.items()},
         "apiRequests": dict(report.api_requests),
@@ -385,13 +433,13 @@ def _history(history: Sequence[Json], run: Json) -> list[Json]:
     return [_summary(run), *older]
 
 
-def _replacing(old: Status | None, new: Json) -> Json:
+def replacing(old: Status | None, new: Json) -> Json:
     """A merge patch that makes a nested object exactly `new`: what it lacks is removed."""
     patch: Json = {}
     for key, value in new.items():
         before = (old or {}).get(key)
         if isinstance(value, Mapping):
-            patch[key] = _replacing(before if isinstance(before, Mapping) else None, dict(value))
+            patch[key] = replacing(before if isinstance(before, Mapping) else None, dict(value))
         else:
             patch[key] = value
     return {key: None for key in (old or {}) if key not in new} | patch
@@ -413,6 +461,17 @@ def _get(status: Status, kind: str) -> Mapping[str, Any] | None:
     return None
 
 
+def state_of(status: Status, kind: str) -> tuple[str, str]:
+    """Status and reason of a condition; empty texts when it is not there."""
+    found = _get(status, kind) or {}
+    return found.get("status", ""), found.get("reason", "")
+
+
+def sentence_of(status: Status, kind: str) -> str:
+    """The sentence of a condition, empty when it is not there."""
+    return str((_get(status, kind) or {}).get("message", ""))
+
+
 def _has(status: Status, kind: str) -> bool:
     return _get(status, kind) is not None
 
@@ -430,5 +489,6 @@ def _cut(message: str) -> str:
     return message if len(message) <= _LONGEST_MESSAGE else message[: _LONGEST_MESSAGE - 1] + "…"
 
 
-def _timestamp(moment: datetime) -> str:
+def timestamp(moment: datetime) -> str:
+    """The moment as a status holds it."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -8,7 +8,15 @@ healed by the next cycle.
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -16,12 +24,13 @@ from time import perf_counter
 from typing import TypeVar
 
 from metronome_salesforce.canon import DateTime, canon
+from metronome_salesforce.deciding import Decided, decide_all, facts, named_accounts, verdicts
 from metronome_salesforce.errors import ProductError, RetriableError, UnsafePlanError
 from metronome_salesforce.guards import Changes, Limits, ensure_budget, ensure_safe
-from metronome_salesforce.linking import Decision, Refusal, account_id, decide
+from metronome_salesforce.linking import Accounts, Decision, LinkRequest, LinkSource
 from metronome_salesforce.mapping import LAST_SYNCED, ObjectMapping, to_row
 from metronome_salesforce.objects import ACCOUNT_SUMMARY, CUSTOMER, OBJECTS
-from metronome_salesforce.planning import Plan
+from metronome_salesforce.planning import Place, Plan
 from metronome_salesforce.ports import (
     Batch,
     CustomerInfo,
@@ -34,11 +43,11 @@ from metronome_salesforce.ports import (
 from metronome_salesforce.report import CycleReport, Outcome, Retry, Trigger
 from metronome_salesforce.rows import Row, RowResult, Write
 from metronome_salesforce.scope import Scope
+from metronome_salesforce.writeback import WriteBack
 
 logger = logging.getLogger(__name__)
 
 ACCOUNT_SYNCED = "Metronome_Last_Synced__c"
-_EVENTS_PER_KIND = 3
 
 Item = TypeVar("Item")
 
@@ -55,6 +64,7 @@ class CycleSettings:
     max_delete_percent: int = 10
     heal_edits: bool = True
     api_budget_percent: int = 80
+    write_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +73,9 @@ class Run:
 
     `last_success` is the start of the newest run that reached every row (None: there was none); the
     look-back of a daily cycle begins there, or at `rejected_since`, the oldest days of which that
-    run's "invoices" and "usage" were refused.
+    run's "invoices" and "usage" were refused. `links` are the CustomerLinks that count; None when
+    they are not known, so that what they decided before stays. Of the customers in `retained` one
+    was deleted that leaves its Account behind.
     """
 
     id: str
@@ -74,14 +86,21 @@ class Run:
     details: bool = False
     last_success: datetime | None = None
     rejected_since: Mapping[str, date] = field(default_factory=dict)
+    links: Sequence[LinkRequest] | None = None
+    retained: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Observers:
-    """Who is told while a cycle runs: of progress (stage, done, total), and of the final plan."""
+    """Who is told while a cycle runs: of progress (stage, done, total), and of the final plan.
+
+    And who tells: `relinked` gives the customers that somebody else has moved since it was last
+    asked, with where they belong now.
+    """
 
     progress: Callable[[str, int, int | None], None]
     plan: Callable[[Plan], None] | None = None
+    relinked: Callable[[], Mapping[str, Place]] = dict
 
 
 class CycleStoppedError(Exception):
@@ -157,17 +176,21 @@ class _Cycle:
         self.report = report
         self.plan = Plan()
         self.mappings = [mapping for mapping in OBJECTS if mapping.name in settings.objects]
+        # Rows of objects that are not synced (any more) follow their customer all the same.
+        self.followers = [one for one in OBJECTS if one.placed and one not in self.mappings]
+        self.write_back = WriteBack(source, self._check_stop)
         self.applied = False
-        self.decided = False
+        self.decided: Decided | None = None
         self.customers: dict[str, CustomerInfo] = {}
         self.decisions: dict[str, Decision] = {}
+        self.moved_by_others: set[str] = set()
 
     async def run(self) -> None:
         state = await self._preflight()
         scope = await self._observe_and_desire()
         self._stage("compare")
         self.plan.compare(
-            [*self.mappings, ACCOUNT_SUMMARY],
+            [*self.mappings, *self.followers, ACCOUNT_SUMMARY],
             heal_edits=self.settings.heal_edits,
             prune=self.settings.prune,
         )
@@ -180,13 +203,17 @@ class _Cycle:
             raise
         await self._confirm_deletes(scope)
         if self.run_.dry_run:
+            self._judge_links()
             self._show_plan()
             self.report.outcome, self.report.reason = Outcome.PLANNED, "Planned"
             self.report.message = "Dry run: this is what would change; nothing was written."
             return
         self.applied = True
         await self._apply()
+        self._judge_links()
         self._conclude()
+        if self.write_back.error is not None and self.write_back.waiting:
+            raise self.write_back.error
 
     def _guard(self, state: OrgState) -> None:
         ensure_safe(
@@ -290,42 +317,81 @@ class _Cycle:
 
     async def _decide(self) -> None:
         """Apply the link rules to every customer that Metronome knows."""
-        states = self.plan.link_states()
-        wanted = {
-            id_
-            for info in self.customers.values()
-            if info.account_id and not isinstance(id_ := account_id(info.account_id), Refusal)
-        }
-        wanted |= {state.linked for state in states.values() if state.linked is not None}
-        wanted |= {state.account for state in states.values() if state.account is not None}
+        states, links = self.plan.link_states(), self.run_.links
+        wanted = named_accounts(self.customers, states, links or ())
         existing: set[str] = set()
         async for page in self._pages(self.target.accounts(sorted(wanted))):
             self.plan.add_actual(page)
             existing.update(row.key for row in page)
-        self.decisions = {
-            id_: decide(
-                record=states.get(id_), metronome=info.account_id, exists=existing.__contains__
-            )
-            for id_, info in self.customers.items()
-        }
-        self.decided = True
-        self.plan.place(
-            (id_, decision.account, decision.source) for id_, decision in self.decisions.items()
+        self.decided = decide_all(
+            self.customers,
+            states,
+            links,
+            await self._accounts(wanted, existing, links or ()),
+            retained=self.run_.retained,
+            write_back=self.settings.write_back,
         )
-        self._report_refusals()
+        self.decisions = self.decided.decisions
+        self.report.events.extend(facts(self.decided, states))
+        self.plan.place((id_, one.account, one.source) for id_, one in self.decisions.items())
+        self._take_relinked()
+
+    async def _accounts(
+        self, wanted: Collection[str], existing: Collection[str], links: Sequence[LinkRequest]
+    ) -> Accounts:
+        """What is known of the Accounts that are named: most were just read, some were merged."""
+        missing = sorted(set(wanted) - set(existing))
+        external_ids = sorted({one.external_id for one in links if one.external_id is not None})
+        found = Accounts()
+        if missing or external_ids:
+            found = await self._blocking(partial(self.target.find_accounts, missing, external_ids))
+            others = sorted(set(found.names) - set(existing))
+            if others:
+                async for page in self._pages(self.target.accounts(others, linked=False)):
+                    self.plan.add_actual(page)
+        return replace(found, names={**dict.fromkeys(existing), **found.names})
+
+    def _judge_links(self) -> None:
+        """Say what became of each CustomerLink, now that all is written that can be."""
+        if self.decided is not None:
+            self.report.links = {
+                one.name: one
+                for one in verdicts(
+                    self.decided,
+                    self.customers,
+                    self.plan.stuck(),
+                    written=not self.run_.dry_run,
+                )
+            }
+
+    def _take_relinked(self) -> None:
+        """Follow whoever moves customers while this cycle runs; their newer word counts."""
+        places = self.observers.relinked()
+        known = {id_: place for id_, place in places.items() if id_ in self.decisions}
+        if not known:
+            return
+        self.moved_by_others |= known.keys()
+        self.plan.relinked(known)
+        self.plan.place((id_, *place) for id_, place in known.items())
+        for id_, (account, source) in known.items():
+            self.decisions[id_] = Decision(account, None if source is None else LinkSource(source))
 
     async def _observe_relinked(self) -> None:
         """Find all rows, of every age, of customers that belong elsewhere than before."""
-        states = self.plan.link_states()
+        states, half_moved = self.plan.link_states(), self.plan.half_moved()
         # A record that vanished from the org took the lookups of its rows with it; on the very
         # first cycle there are no rows to look for.
         relinked = [
             id_
             for id_, decision in self.decisions.items()
-            if (states[id_].linked != decision.account if id_ in states else bool(states))
+            if (
+                states[id_].linked != decision.account or id_ in half_moved
+                if id_ in states
+                else bool(states)
+            )
         ]
         if relinked:
-            for mapping in self.mappings:
+            for mapping in [*self.mappings, *self.followers]:
                 if mapping.placed:
                     self._stage(f"move {mapping.name}")
                     async for page in self._pages(self.target.read_of_customers(mapping, relinked)):
@@ -391,14 +457,27 @@ class _Cycle:
                 done += len(chunk)
                 self.observers.progress(f"write {mapping.name}", done, total)
 
-        for mapping in self.mappings:
-            chunks = (self._stamped(mapping, c) for c in self.plan.upserts(mapping, size))
+        for marks in self._following(self.plan.marks(size)):
+            self.plan.record_marks(
+                await self._blocking(partial(self.target.write, CUSTOMER, marks))
+            )
+        for mapping in [*self.mappings, *self.followers]:
+            upserts = self._following(self.plan.upserts(mapping, size))
+            chunks = (self._stamped(mapping, chunk) for chunk in upserts)
             await send(mapping, chunks, self.target.write)
         for mapping in reversed(self.mappings):
             await send(mapping, self.plan.deletes(mapping, size), self.target.delete)
+        if self.settings.write_back:
+            await self.write_back.clear(self._ours(), self.decisions, self._applied())
         # Last, because it says that all rows have moved: a crash before leaves the link pending.
-        for links in self.plan.applied_links(size):
-            self._record_failures(await self._blocking(partial(self.target.write, CUSTOMER, links)))
+        for links in self._following(self.plan.links(size, without=self.write_back.waiting)):
+            stamped = self._stamped(CUSTOMER, links)
+            results = await self._blocking(partial(self.target.write, CUSTOMER, stamped))
+            self.plan.record_links(results)
+        if self.settings.write_back:
+            waiting = self.write_back.waiting
+            await self.write_back.store(self._ours(), self.decisions, without=waiting)
+            self.report.write_back = self.write_back.problem
         for contested in self.plan.contested_account_ids(size):
             self._record_failures(
                 await self._blocking(partial(self.target.write, ACCOUNT_SUMMARY, contested))
@@ -407,6 +486,25 @@ class _Cycle:
             self._stamped(ACCOUNT_SUMMARY, c) for c in self.plan.upserts(ACCOUNT_SUMMARY, size)
         )
         await send(ACCOUNT_SUMMARY, summaries, self.target.write)
+
+    def _ours(self) -> dict[str, CustomerInfo]:
+        """The customers whose rows are where they belong, and whom nobody else moves meanwhile."""
+        self._take_relinked()
+        others = self.moved_by_others | self.plan.stuck().keys()
+        return {id_: one for id_, one in self.customers.items() if id_ not in others}
+
+    def _applied(self) -> dict[str, str | None]:
+        """The Account that each record shows so far."""
+        return {id_: one.linked for id_, one in self.plan.link_states().items()}
+
+    def _following(self, chunks: Iterator[list[Write]]) -> Iterator[list[Write]]:
+        """The chunks, each made when it is sent, with the newest word of where customers belong."""
+        while True:
+            self._take_relinked()
+            chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
 
     def _stamped(self, mapping: ObjectMapping, writes: Iterable[Write]) -> list[Write]:
         """The writes with the time of the last sync, where the object shows it."""
@@ -452,7 +550,7 @@ class _Cycle:
         report.rejected_since = self.plan.rejected_since()
         report.api_requests = {"metronome": source.requests, "salesforce": target.requests}
         report.api_calls = [*source.api_calls, *target.api_calls]
-        if self.decided:  # else the run ended before the customers were known
+        if self.decided is not None:  # else the run ended before the customers were known
             linked = sum(1 for one in self.decisions.values() if one.account is not None)
             report.customers = {
                 "total": len(self.customers),
@@ -483,26 +581,6 @@ class _Cycle:
             )
         if target.quota is not None:
             report.quota = {"used": target.quota.used, "maximum": target.quota.maximum}
-
-    def _report_refusals(self) -> None:
-        for refusal, sentence in (
-            (Refusal.MALFORMED, "is no valid record id"),
-            (Refusal.NOT_AN_ACCOUNT, "belongs to another object than Account"),
-            (Refusal.UNKNOWN, "names no Account that the integration user can see"),
-        ):
-            ids = [id_ for id_, one in self.decisions.items() if one.refusal is refusal]
-            if ids:
-                first = ", ".join(ids[:_EVENTS_PER_KIND])
-                more = "" if len(ids) <= _EVENTS_PER_KIND else f" and {len(ids) - 3} more"
-                self.report.events.append(
-                    (
-                        refusal.value,
-                        (
-                            f"The Salesforce id in Metronome {sentence}: customer {first}{more}. "
-                            "They stay where they were; correct the id in Metronome."
-                        ),
-                    )
-                )
 
     # -- plumbing ------------------------------------------------------------------------------
 

@@ -1,10 +1,10 @@
 """The operator as a program: kopf watches, everything else is ours. The only module with kopf.
 
-MetronomeSyncs are watched with `on.event`: level-triggered, without finalizer and without the
-annotations in which kopf would keep the last spec. Deleting a MetronomeSync needs no clean-up in
-any org, so nothing may stand in its way; those annotations end at 256 KiB, are written before the
-status, and would be a second memory beside it. CustomerLinks are indexed by the MetronomeSync that
-they belong to.
+MetronomeSyncs and CustomerLinks are watched with `on.event`: level-triggered, and without the
+annotations in which kopf would keep the last spec: those end at 256 KiB, are written before the
+status, and would be a second memory beside it. Deleting a MetronomeSync needs no clean-up in any
+org, so nothing may stand in its way; the finalizer of CustomerLinks is set by us, because many of
+them are worked off together.
 """
 
 import asyncio
@@ -28,15 +28,11 @@ from metronome_salesforce.health import Health, HealthServer
 from metronome_salesforce.hosts import host_rules
 from metronome_salesforce.kube import Kube, KubeError
 from metronome_salesforce.metrics import CONTENT_TYPE, Metrics
-from metronome_salesforce.reconciling import Runtime
+from metronome_salesforce.runtime import Runtime, link_threads
 from metronome_salesforce.spec import GROUP, LINK_PLURAL, SYNC_PLURAL, VERSION
 from metronome_salesforce.syncs import Syncs
 
 logger = logging.getLogger(__name__)
-
-LINKS_BY_SYNC = "links_by_sync"
-"""The index of CustomerLinks: (namespace, name of the MetronomeSync) to the links' bodies."""
-
 
 _KOPF_END_SECONDS = 10.0  # it gives its own tasks 5 seconds, and its workers 2
 _LEFT_SECONDS = 5.0
@@ -91,6 +87,7 @@ def run(
         logger.error("cannot start: %s", error)  # noqa: TRY400 -- a setting, not a bug
         return 2
     metrics = Metrics()
+    threads = link_threads()
     identity = options.identity or f"{socket.gethostname()}-{secrets.token_hex(4)}"
 
     def make_runtime() -> Runtime:
@@ -105,6 +102,7 @@ def run(
             now=now or (lambda: datetime.now(UTC)),
             progress_every=options.progress_every,
             recheck_every=options.recheck_every,
+            threads=threads,
         )
 
     health = Health()
@@ -124,6 +122,7 @@ def run(
         return 1
     finally:
         kube.close()
+        threads.shutdown(wait=False, cancel_futures=True)
     return 0
 
 
@@ -217,10 +216,9 @@ def _registry(
     async def sync_changed(event: kopf.RawEvent, **_: Any) -> None:
         syncs.watched(_plain(event["object"]), deleted=event["type"] == "DELETED")
 
-    @kopf.index(GROUP, VERSION, LINK_PLURAL, registry=registry, id=LINKS_BY_SYNC)
-    async def index_link(body: kopf.Body, **_: Any) -> Mapping[tuple[str, str], Any]:
-        name = body.get("spec", {}).get("syncRef", {}).get("name", "")
-        return {(body["metadata"]["namespace"], name): _plain(body)}
+    @kopf.on.event(GROUP, VERSION, LINK_PLURAL, registry=registry)
+    async def link_changed(event: kopf.RawEvent, **_: Any) -> None:
+        syncs.link_watched(_plain(event["object"]), deleted=event["type"] == "DELETED")
 
     @kopf.on.cleanup(registry=registry)
     async def stop_cycles(**_: Any) -> None:
@@ -244,9 +242,9 @@ def _configure(settings: kopf.OperatorSettings, *, namespaced: bool) -> None:
     settings.watching.inactivity_timeout = 70
     # Without a limit, a burst of events takes a task for each object and keeps the memory. A slot
     # stays taken for the idle timeout after each object: 5 s by default, which would let 4 objects
-    # a second through.
+    # a second through, and a thousand CustomerLinks come in a few seconds.
     settings.queueing.worker_limit = 50
-    settings.queueing.idle_timeout = 0.5
+    settings.queueing.idle_timeout = 0.1
     # Our Events are posted by us; kopf's log lines are none.
     settings.posting.level = logging.WARNING
     settings.posting.loggers = False
@@ -254,7 +252,8 @@ def _configure(settings: kopf.OperatorSettings, *, namespaced: bool) -> None:
     # own, and pauses both of two equal replicas.
     settings.peering.standalone = True
     # Our own names, should a handler with state ever be added: moving later handles all anew.
-    settings.persistence.finalizer = f"{GROUP}/finalizer"
+    # kopf takes its finalizer off whatever no handler of its own needs it for: not our name.
+    settings.persistence.finalizer = f"{GROUP}/kopf-finalizer"
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
     settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(
         prefix=GROUP, key="last-handled-configuration"

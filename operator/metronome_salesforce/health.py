@@ -42,39 +42,67 @@ def is_newer(version: str, than: str | None) -> bool:
 
 
 class WatchLag:
-    """How long the watch has been behind the list; times are monotonic seconds."""
+    """How long the watch has been behind the list; times are monotonic seconds.
+
+    That an object is gone is not always told: a watch that was too late for the server (HTTP 410)
+    begins anew, and brings what is there. So what vanished counts only as long as the watch brings
+    nothing else; and not at all where there is nothing that it could bring.
+    """
 
     def __init__(self) -> None:
         self._delivered: dict[str, str] = {}
-        self._missed: dict[str, tuple[str | None, float]] = {}
+        self._missed: dict[str, tuple[str, float]] = {}
+        self._vanished: dict[str, float] = {}
+        self._forgiven: set[str] = set()
+        self._told_gone: set[str] = set()
+        self._anew = False
 
     def delivered(self, uid: str, version: str) -> None:
         """The watch brought this version of an object."""
+        if self._delivered.get(uid) == version:
+            self._anew = True
         self._delivered[uid] = version
         missed = self._missed.get(uid)
-        if missed is not None and (missed[0] is None or not is_newer(missed[0], version)):
+        if missed is not None and not is_newer(missed[0], version):
             del self._missed[uid]
+        self._forgive()
 
     def deleted(self, uid: str) -> None:
         """The watch told that an object is gone."""
         self._delivered.pop(uid, None)
         self._missed.pop(uid, None)
+        self._told_gone.add(uid)
+        self._forgive()
 
     def listed(self, versions: Mapping[str, str], now: float) -> None:
         """A list showed these objects (uid to resourceVersion)."""
-        missed: dict[str, tuple[str | None, float]] = {}
+        missed: dict[str, tuple[str, float]] = {}
         for uid, version in versions.items():
-            if is_newer(version, self._delivered.get(uid)):
+            # The list may have been asked for before the watch told.
+            if uid not in self._told_gone and is_newer(version, self._delivered.get(uid)):
                 missed[uid] = self._missed.get(uid) or (version, now)
-        for uid in self._delivered.keys() - versions.keys():
-            missed[uid] = self._missed.get(uid) or (None, now)
+        vanished = self._delivered.keys() - versions.keys()
+        for uid in vanished & self._forgiven:
+            del self._delivered[uid]  # not before the second list: one may be older than the watch
+        before = self._vanished
+        self._vanished = {uid: before.get(uid, now) for uid in vanished - self._forgiven}
         self._missed = missed
+        self._forgiven, self._told_gone = set(), set()
+        if self._anew or not versions:
+            self._forgive()
+        self._anew = False
 
     def seconds(self, now: float) -> float:
         """How long the oldest thing has been missing that the watch ought to have brought."""
-        # A copy: another thread asks than the one that writes.
-        missed = list(self._missed.values())
-        return max((now - since for _, since in missed), default=0.0)
+        # Copies: another thread asks than the one that writes.
+        missed = [*(at for _, at in list(self._missed.values())), *list(self._vanished.values())]
+        return max((now - since for since in missed), default=0.0)
+
+    def _forgive(self) -> None:
+        """See that the watch goes on, and will not tell any more what it has not told by now."""
+        if self._vanished:
+            self._forgiven |= self._vanished.keys()
+            self._vanished = {}
 
 
 class Health:
@@ -83,6 +111,7 @@ class Health:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self.lag = WatchLag()
+        self.link_lag = WatchLag()
         self._beat: float | None = None
         self._looked: float | None = None
         self._listed = False
@@ -103,6 +132,10 @@ class Health:
         self._listed = True
         self.lag.listed(versions, self._clock())
 
+    def links_listed(self, versions: Mapping[str, str]) -> None:
+        """Note what the list of CustomerLinks showed (uid to resourceVersion)."""
+        self.link_lag.listed(versions, self._clock())
+
     def stopping(self) -> None:
         """Note that the operator is on its way out: not ready any more, and alive."""
         self._stopping = True
@@ -116,7 +149,7 @@ class Health:
             return None
         if self._looked is not None and now - self._looked > MAX_SILENCE_SECONDS:
             return f"The resources were last listed {now - self._looked:.0f} seconds ago."
-        if (lag := self.lag.seconds(now)) > MAX_LAG_SECONDS:
+        if (lag := max(self.lag.seconds(now), self.link_lag.seconds(now))) > MAX_LAG_SECONDS:
             return f"The watch has been behind the list for {lag:.0f} seconds."
         return None
 
@@ -149,10 +182,7 @@ class HealthServer:
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="health", daemon=True)
         self._thread.start()
-        if not self._started.wait(_START_SECONDS):
-            raise TimeoutError("the health server did not start")
-        if self._failure is not None:
-            raise self._failure
+        self._await_start()
 
     def __enter__(self) -> Self:
         return self
@@ -170,6 +200,13 @@ class HealthServer:
         with contextlib.suppress(RuntimeError):  # the loop is closed already
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(_START_SECONDS)
+
+    def _await_start(self) -> None:
+        if not self._started.wait(_START_SECONDS):
+            raise TimeoutError("the health server did not start")
+        if self._failure is not None:
+            self._thread.join(_START_SECONDS)
+            raise self._failure
 
     def _run(self) -> None:
         try:

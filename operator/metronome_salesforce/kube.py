@@ -22,7 +22,7 @@ import kubernetes.config
 import urllib3
 from kubernetes.client.exceptions import ApiException
 
-from metronome_salesforce.spec import API_VERSION, SYNC_PLURAL
+from metronome_salesforce.spec import API_VERSION, LINK_PLURAL, SYNC_PLURAL
 
 Json = dict[str, Any]
 
@@ -129,11 +129,18 @@ class Kube:
 
     async def list_syncs(self, namespaces: Sequence[str] = ()) -> list[Json]:
         """All MetronomeSyncs of the namespaces, or of the cluster when none are given."""
+        return await self._list(SYNC_PLURAL, namespaces)
+
+    async def list_links(self, namespaces: Sequence[str] = ()) -> list[Json]:
+        """All CustomerLinks of the namespaces, or of the cluster when none are given."""
+        return await self._list(LINK_PLURAL, namespaces)
+
+    async def _list(self, plural: str, namespaces: Sequence[str]) -> list[Json]:
         found: list[Json] = []
         for namespace in namespaces or (None,):
             query = {"limit": str(_PAGE)}
             while True:
-                page = await self._call("GET", _path(SYNC_PLURAL, namespace), query=query)
+                page = await self._call("GET", _path(plural, namespace), query=query)
                 found.extend(page["items"])
                 if not (more := page["metadata"].get("continue")):
                     break
@@ -146,12 +153,41 @@ class Kube:
 
     async def patch_status(self, namespace: str, name: str, status: Mapping[str, Any]) -> Json:
         """Merge `status` into the resource's status; returns the whole resource as it is then."""
-        return await self._call(
-            "PATCH",
-            f"{_path(SYNC_PLURAL, namespace, name)}/status",
-            body={"status": dict(status)},
-            content_type="application/merge-patch+json",
-        )
+        path = f"{_path(SYNC_PLURAL, namespace, name)}/status"
+        return await self._patch(path, {"status": dict(status)})
+
+    async def get_link(self, namespace: str, name: str) -> Json:
+        """The CustomerLink as it is now."""
+        return await self._call("GET", _path(LINK_PLURAL, namespace, name))
+
+    async def patch_link_status(self, link: Json, status: Mapping[str, Any]) -> Json:
+        """Merge `status` into that of a CustomerLink (its body); returns the whole resource.
+
+        A conflict means that the link has changed since, or that another one has its name.
+        """
+        metadata = link["metadata"]
+        path = f"{_path(LINK_PLURAL, metadata['namespace'], metadata['name'])}/status"
+        # The server passes over a uid here, so the version has to tell.
+        guard = {"resourceVersion": metadata["resourceVersion"]}
+        return await self._patch(path, {"metadata": guard, "status": dict(status)})
+
+    async def set_link_finalizers(self, link: Json, finalizers: Sequence[str]) -> Json:
+        """Replace the finalizers of a CustomerLink (its body).
+
+        A conflict means that it has changed since: lists are replaced whole, and may be others'.
+        """
+        metadata = link["metadata"]
+        changed = {
+            "resourceVersion": metadata["resourceVersion"],
+            "uid": metadata["uid"],
+            "finalizers": list(finalizers),
+        }
+        path = _path(LINK_PLURAL, metadata["namespace"], metadata["name"])
+        return await self._patch(path, {"metadata": changed})
+
+    async def _patch(self, path: str, body: Json) -> Json:
+        kind = "application/merge-patch+json"
+        return await self._call("PATCH", path, body=body, content_type=kind)
 
     async def get_core(self, plural: str, namespace: str, name: str) -> Json | None:
         """A Secret or ConfigMap (`plural`) as in a manifest, None if there is none."""

@@ -147,6 +147,8 @@ ACCOUNT = "Account__c"
 ORPHANED_CUSTOMER = "Orphaned_Customer__c"
 LINKED_ACCOUNT_ID = "Linked_Account_ID__c"
 LINK_SOURCE = "Link_Source__c"
+LINK_PENDING = "Link_Pending__c"
+RELINKING = "Relinking__c"
 
 USD_CENTS_ID = "2714e483-4ff1-48e4-9e25-ac732e8f24f2"
 """Metronome's constant id of the credit type "USD (cents)": the only unit sent in hundredths."""

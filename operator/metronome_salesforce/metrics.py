@@ -5,7 +5,7 @@ name of a customer, which would leak into monitoring and grow without end. The s
 MetronomeSync go when it goes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -19,6 +19,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from metronome_salesforce.relinking import LinkReport
 from metronome_salesforce.report import CycleReport, Outcome
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -29,6 +30,7 @@ _SYNC = ("namespace", "name")
 # From a small tenant's seconds to the default deadline of six hours.
 _BUCKETS = (5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 21600)
 _READY = {"True": 1, "False": 0, "Unknown": -1}
+_LINK_STOPPED = "Stopped"
 _CUSTOMER_STATES = ("linked", "orphaned", "archived")
 
 # Else each counter brings along when it was first counted, as a gauge that ends in _created, and
@@ -83,7 +85,8 @@ class Metrics:
         )
         self._requests = self._counter(
             "api_requests",
-            "Requests that cycles made, by system, family of endpoints and HTTP status.",
+            "Requests that cycles, link runs and looks for changes in Salesforce made, by system,"
+            " family of endpoints and HTTP status.",
             "system",
             "family",
             "status",
@@ -96,6 +99,28 @@ class Metrics:
         )
         self._quota_max = self._gauge("api_quota_max", "API calls that the org allows in 24 hours.")
         self._quota_left = self._gauge("api_quota_remaining", "API calls that the org has left.")
+        self._link_runs = self._counter(
+            "link_runs",
+            "Runs that moved customers at once, by outcome; Stopped: the Lease was lost.",
+            "outcome",
+        )
+        self._link_rows = self._counter(
+            "link_rows", "Rows that such runs moved to another Account or record.", "object"
+        )
+        self._links = self._gauge(
+            "links",
+            "CustomerLinks by state: ready, conflict (an older one wins), failed (a person must"
+            " act), waiting.",
+            "state",
+        )
+        self._conflicts = self._gauge(
+            "link_conflicts",
+            "CustomerLinks that an older one, Metronome or a person contradicts.",
+        )
+        self._edits = self._counter(
+            "noticed_edits",
+            "Changes of an Orphaned Customer's Account that people made in Salesforce.",
+        )
         self._errors = self._counter(
             "unexpected_errors", "Errors of the operator itself while serving a MetronomeSync."
         )
@@ -125,8 +150,7 @@ class Metrics:
         """Count a cycle that has ended."""
         self._runs.labels(*key, report.outcome.value, report.trigger.value).inc()
         self._duration.labels(*key).observe(report.duration)
-        for system, family, status, count in report.api_calls:
-            self._requests.labels(*key, system, family, status).inc(count)
+        self.requested(key, report.api_calls)
         if report.quota is not None:
             used, maximum = report.quota["used"], report.quota["maximum"]
             self._quota_used.labels(*key).set(used)
@@ -150,6 +174,28 @@ class Metrics:
             ):
                 if count:
                     self._rows.labels(*key, name, operation, outcome).inc(count)
+
+    def requested(self, key: Key, calls: Iterable[tuple[str, str, str, int]]) -> None:
+        """Count requests: (system, endpoint family, HTTP status, count)."""
+        for system, family, status, count in calls:
+            self._requests.labels(*key, system, family, status).inc(count)
+
+    def linked(self, key: Key, report: LinkReport | None) -> None:
+        """Count a link run that has ended; None: it was stopped."""
+        outcome = _LINK_STOPPED if report is None else report.outcome.value
+        self._link_runs.labels(*key, outcome).inc()
+        for name, count in ({} if report is None else report.moved).items():
+            self._link_rows.labels(*key, name).inc(count)
+
+    def noticed(self, key: Key, edits: int) -> None:
+        """Count changes that people made in Salesforce."""
+        self._edits.labels(*key).inc(edits)
+
+    def show_links(self, key: Key, states: Mapping[str, int], conflicts: int) -> None:
+        """Show how many CustomerLinks there are by state, and how many are in conflict."""
+        for state, count in states.items():
+            self._links.labels(*key, state).set(count)
+        self._conflicts.labels(*key).set(conflicts)
 
     def show(self, key: Key, status: Mapping[str, Any]) -> None:
         """Show what the resource's status says; so a restarted operator knows it at once."""

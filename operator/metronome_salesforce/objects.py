@@ -168,6 +168,14 @@ CUSTOMER = ObjectMapping(
             role=Role.LINK,
         ),
         Field(
+            "Relinking__c",
+            "Relinking",
+            Checkbox(),
+            "True while the billing data is being moved: some of it may hang elsewhere still. Written by the integration.",
+            "set before the first row moves, cleared after the last",
+            role=Role.LINK,
+        ),
+        Field(
             "Link_Pending__c",
             "Link Pending",
             Formula(

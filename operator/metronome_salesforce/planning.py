@@ -6,7 +6,7 @@ same plan printed, and the file vanishes with the process, so no billing data is
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -18,6 +18,7 @@ from metronome_salesforce.mapping import (
     LINK_SOURCE,
     LINKED_ACCOUNT_ID,
     ORPHANED_CUSTOMER,
+    RELINKING,
     SYNC_HASH,
     ObjectMapping,
     Role,
@@ -33,7 +34,7 @@ CREATE TABLE desired (
     PRIMARY KEY (object, key)) WITHOUT ROWID;
 CREATE TABLE actual (
     object TEXT, key TEXT, id TEXT NOT NULL, hash TEXT, customer TEXT, owner TEXT,
-    account TEXT, orphaned_customer TEXT, linked TEXT, source TEXT,
+    account TEXT, orphaned_customer TEXT, linked TEXT, source TEXT, relinking INTEGER NOT NULL,
     edited INTEGER NOT NULL, draft INTEGER NOT NULL, in_scope INTEGER NOT NULL, content TEXT,
     PRIMARY KEY (object, key)) WITHOUT ROWID;
 CREATE TABLE place (
@@ -51,8 +52,13 @@ CREATE TABLE change (
 # The lookups of a placed row as they are and as they should be differ.
 _MISPLACED = """(a.account IS NOT p.account OR a.orphaned_customer IS NOT
     CASE WHEN p.account IS NULL THEN p.customer END)"""
-# The same for a customer's own record, which shows its link.
-_RELINKED = "(a.account IS NOT p.account OR a.source IS NOT p.source)"
+# The same for a customer's own record, which shows its link, and whether a move broke off.
+_RELINKED = """(a.account IS NOT p.account OR a.source IS NOT p.source
+    OR a.linked IS NOT p.account OR a.relinking)"""
+
+
+Place = tuple[str | None, str | None]
+"""Where a customer belongs: the Account's id (None: nowhere, an orphan), and who decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,8 @@ class Plan:
         # worker threads, one at a time, hence the check for a single thread is off.
         self._db = sqlite3.connect("", check_same_thread=False, isolation_level=None)
         self._db.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + _SCHEMA)
+        self._relinked: dict[str, Place] = {}
+        self._unmarked: set[str] = set()
 
     def close(self) -> None:
         """Drop the plan and its file."""
@@ -91,12 +99,12 @@ class Plan:
         """
         self._insert(
             f"""INSERT OR {"REPLACE" if again else "IGNORE"} INTO actual
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",  # noqa: S608 -- one of two words
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",  # noqa: S608 -- one of two words
             (
                 (
                     *(row.object, row.key, row.id, row.hash, row.customer_id, row.owner),
                     *(row.account, row.orphaned_customer, row.linked, row.link_source),
-                    *(_edited(row), row.draft, in_scope),
+                    *(row.relinking, _edited(row), row.draft, in_scope),
                     None if row.content is None else _dump(row.content),
                 )
                 for row in rows
@@ -122,6 +130,18 @@ class Plan:
     def place(self, places: Iterable[tuple[str, str | None, str | None]]) -> None:
         """Set the (customer, account, link source) that the link rules decided."""
         self._insert("INSERT OR REPLACE INTO place VALUES (?, ?, ?)", places)
+
+    def relinked(self, places: Mapping[str, Place]) -> None:
+        """Somebody else moves these customers now: what is still to be written follows them.
+
+        Their records are left to who moves them.
+        """
+        self._relinked.update(places)
+
+    def half_moved(self) -> set[str]:
+        """The customers a move of whose rows has begun and not come to its end."""
+        rows = self._db.execute("SELECT key FROM actual WHERE object = 'Customer' AND relinking")
+        return {key for (key,) in rows}
 
     def link_states(self) -> dict[str, LinkState]:
         """The links of all Orphaned Customer records in the org, by customer id."""
@@ -290,7 +310,9 @@ class Plan:
             LEFT JOIN desired d ON d.object = c.object AND d.key = c.key
             LEFT JOIN actual a ON a.object = c.object AND a.key = c.key
             LEFT JOIN place p ON p.customer = c.customer
-            WHERE c.object = ? AND c.operation <> 'delete' ORDER BY c.sort, c.key""",
+            WHERE c.object = ? AND c.operation <> 'delete'
+            AND NOT (c.object = 'Customer' AND c.operation = 'update' AND NOT c.content)
+            ORDER BY c.sort, c.key""",
             (mapping.name,),
         )
         while rows := cursor.fetchmany(size):
@@ -316,10 +338,11 @@ class Plan:
             if mapping is not ACCOUNT_SUMMARY:
                 fields[SYNC_HASH] = hash_
         if with_place and customer is not None:
+            account, source = self._relinked.get(customer, (account, source))
             if mapping is CUSTOMER:
-                fields |= {ACCOUNT: account, LINK_SOURCE: source}
+                # A record that exists shows its new link once all rows have moved.
                 if operation == Operation.CREATE:
-                    fields[LINKED_ACCOUNT_ID] = account
+                    fields |= _link(account, source)
             elif mapping.placed:
                 fields |= {
                     ACCOUNT: account,
@@ -337,23 +360,67 @@ class Plan:
         while rows := cursor.fetchmany(size):
             yield [Write(mapping.name, Operation.DELETE, key, {}, id_) for key, id_ in rows]
 
-    def applied_links(self, size: int) -> Iterator[list[Write]]:
-        """The records whose Linked_Account_ID__c is behind although every row has moved.
+    def marks(self, size: int) -> Iterator[list[Write]]:
+        """The records of customers whose rows are about to move: should it break off, they tell.
 
-        A customer with a row that was refused is left out: its link stays pending, and the next
-        cycle moves what is left.
+        Without that mark, rows that have moved would stay behind when the link is taken back.
         """
         cursor = self._db.execute(
-            """SELECT a.key, a.id, p.account FROM actual a JOIN place p ON p.customer = a.key
-            WHERE a.object = 'Customer' AND a.linked IS NOT p.account
-            AND NOT EXISTS (
-                SELECT 1 FROM change c WHERE c.customer = a.key AND c.place AND c.state <> 'done')
-            ORDER BY a.key"""
+            """SELECT l.key, l.id FROM change l
+            JOIN actual a ON a.object = l.object AND a.key = l.key
+            WHERE l.object = 'Customer' AND l.operation = 'update' AND l.place AND NOT a.relinking
+            AND l.key IN (
+                SELECT c.customer FROM change c
+                WHERE c.place AND c.operation = 'update' AND c.object <> 'Customer')
+            ORDER BY l.key"""
         )
         while rows := cursor.fetchmany(size):
             yield [
-                Write("Customer", Operation.UPDATE, key, {LINKED_ACCOUNT_ID: account}, id_)
-                for key, id_, account in rows
+                Write("Customer", Operation.UPDATE, key, {RELINKING: True}, id_)
+                for key, id_ in rows
+                if key not in self._relinked
+            ]
+
+    def record_marks(self, results: Iterable[RowResult]) -> None:
+        """Rows of customers whose record could not be marked stay where they are.
+
+        They would be left behind, should the rest of the move fail and the link be taken back.
+        """
+        refused = [one for one in results if one.error is not None]
+        self.record_links(refused)
+        self._unmarked.update(one.write.key for one in refused)
+        keys = [(one.write.key,) for one in refused]
+        self._insert(
+            """INSERT OR REPLACE INTO place SELECT key, linked, source FROM actual
+            WHERE object = 'Customer' AND key = ?""",
+            keys,
+        )
+        self._insert(
+            """DELETE FROM change WHERE customer = ? AND operation = 'update' AND place
+            AND NOT content AND object <> 'Customer'""",
+            keys,
+        )
+
+    def links(self, size: int, *, without: Collection[str] = ()) -> Iterator[list[Write]]:
+        """The records of customers all of whose rows have moved: they show the new link now.
+
+        A customer with a row that was refused is left out: its link stays as it was, and the next
+        cycle moves what is left. So are those `without`.
+        """
+        cursor = self._db.execute(
+            """SELECT l.key, l.id, p.account, p.source FROM change l
+            JOIN place p ON p.customer = l.key
+            WHERE l.object = 'Customer' AND l.operation = 'update' AND l.place
+            AND l.key NOT IN (
+                SELECT c.customer FROM change c WHERE c.customer IS NOT NULL
+                AND c.place AND c.state <> 'done' AND c.object <> 'Customer')
+            ORDER BY l.key"""
+        )
+        while rows := cursor.fetchmany(size):
+            yield [
+                Write("Customer", Operation.UPDATE, key, _link(account, source), id_)
+                for key, id_, account, source in rows
+                if key not in self._relinked and key not in self._unmarked and key not in without
             ]
 
     def contested_account_ids(self, size: int) -> Iterator[list[Write]]:
@@ -374,6 +441,25 @@ class Plan:
                 Write("Account", Operation.UPDATE, key, {CUSTOMER_ID: None}, id_)
                 for key, id_ in rows
             ]
+
+    def record_links(self, results: Iterable[RowResult]) -> None:
+        """Remember what became of the records' links; a row that was refused before stays so."""
+        self._insert(
+            """UPDATE change SET state = CASE
+                WHEN ?1 IS NOT NULL THEN 'rejected' WHEN state = 'pending' THEN 'done'
+                ELSE state END,
+            code = COALESCE(?1, code), message = COALESCE(?2, message),
+            fields = COALESCE(?3, fields) WHERE object = 'Customer' AND key = ?4""",
+            (
+                (None, None, None, result.write.key)
+                if result.error is None
+                else (
+                    *(result.error.code, result.error.message),
+                    *(json.dumps(result.error.fields), result.write.key),
+                )
+                for result in results
+            ),
+        )
 
     def record(self, results: Iterable[RowResult]) -> None:
         """Remember what became of writes, planned or following from planned ones."""
@@ -453,6 +539,27 @@ class Plan:
         )
         return {what: day for what, day in days if day is not None}
 
+    def moved(self) -> dict[str, dict[str, int]]:
+        """How many rows went to another Account or record, by customer and object."""
+        result: dict[str, dict[str, int]] = {}
+        for customer, name, count in self._db.execute(
+            """SELECT customer, object, COUNT(*) FROM change
+            WHERE place AND operation = 'update' AND state = 'done' AND object <> 'Customer'
+            GROUP BY customer, object"""
+        ):
+            result.setdefault(customer, {})[name] = count
+        return result
+
+    def stuck(self) -> dict[str, str]:
+        """The customers with a row that could not be moved, and why the first one could not."""
+        return {
+            customer: f"{code}, {message}."
+            for customer, code, message in self._db.execute(
+                """SELECT customer, code, MIN(message) FROM change
+                WHERE place AND state = 'rejected' GROUP BY customer"""
+            )
+        }
+
     def rejected_operations(self) -> dict[str, dict[str, int]]:
         """How many rows were refused, by object and operation."""
         result: dict[str, dict[str, int]] = {}
@@ -505,6 +612,15 @@ class Plan:
         self._db.execute("BEGIN")
         self._db.executemany(statement, rows)
         self._db.execute("COMMIT")
+
+
+def _link(account: str | None, source: str | None) -> dict[str, Value]:
+    return {
+        ACCOUNT: account,
+        LINK_SOURCE: source,
+        LINKED_ACCOUNT_ID: account,
+        RELINKING: False,
+    }
 
 
 def _add_places(

@@ -10,6 +10,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Protocol
 
+from metronome_salesforce.linking import Accounts
 from metronome_salesforce.mapping import ObjectMapping
 from metronome_salesforce.rows import ActualRow, Row, RowResult, Write
 from metronome_salesforce.scope import Scope
@@ -85,15 +86,26 @@ class Target(Protocol):
         """Yield the rows of `mapping` in `scope`, a page at a time."""
 
     def read_of_customers(
-        self, mapping: ObjectMapping, customer_ids: Collection[str]
+        self, mapping: ObjectMapping, customer_ids: Collection[str], *, content: bool = False
     ) -> Iterator[list[ActualRow]]:
-        """Yield every row, of any age, that belongs to these customers (placed objects only)."""
+        """Yield every row, of any age, of these customers (Customer and placed objects only)."""
+
+    def pending_links(self) -> list[str]:
+        """The ids of customers whose record names another Account than the one applied."""
+
+    def members(self, account_ids: Collection[str]) -> Iterator[list[ActualRow]]:
+        """Yield the records, with content, of the customers that hang on these Accounts."""
+
+    def find_accounts(
+        self, ids: Collection[str], external_ids: Collection[tuple[str, str]] = ()
+    ) -> Accounts:
+        """Look Accounts up by id, merged ones included, and by (field, value) external ids."""
 
     def read_unplaced(self, mapping: ObjectMapping) -> Iterator[list[ActualRow]]:
         """Yield rows, of any age, that hang on nothing (placed objects only)."""
 
-    def accounts(self, ids: Collection[str]) -> Iterator[list[ActualRow]]:
-        """Yield those Accounts of `ids` that exist, and every Account with a Metronome customer.
+    def accounts(self, ids: Collection[str], *, linked: bool = True) -> Iterator[list[ActualRow]]:
+        """Yield those Accounts of `ids` that exist; `linked`: and all with a Metronome customer.
 
         `object` is "Account", `key` and `id` the 18-character id, `content` the summary fields and
         `hash` their fingerprint. An Account may be yielded twice.
@@ -119,6 +131,8 @@ class CustomerInfo:
     id: str
     archived: bool
     account_id: str | None
+    name: str | None = None
+    ingest_aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +195,17 @@ class Source(Protocol):
         """Read all customers, active and archived; must be called first.
 
         `expected` are ids that the org knows: one that no list holds is asked for by its id.
+        """
+
+    async def find_customers(
+        self, ids: Collection[str], aliases: Collection[str] = ()
+    ) -> Sequence[CustomerInfo]:
+        """Look customers up by id or ingest alias, archived ones included."""
+
+    async def store_account_id(self, customer_id: str, account_id: str | None) -> None:
+        """Store the Salesforce id with the customer in Metronome.
+
+        Raises ConfigError `MetronomeReadOnly` when the API key may not write.
         """
 
     @property

@@ -3,89 +3,79 @@
 Level-triggered: one task for each resource looks at the newest body, asks the schedule what to do,
 and does it; an event only makes it look again. What it needs to know stands in the status, so a
 restarted operator goes on where the old one was. Cycles run while the Lease is held and in a child
-process; a cycle that runs is never disturbed by an edit, which counts once it is over.
+process; a cycle that runs is never disturbed by an edit, which counts once it is over. The
+CustomerLinks have a task of their own (`links`), which works beside cycles.
 """
 
 import asyncio
 import contextlib
 import logging
-import random
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from metronome_salesforce import conditions, schedule
 from metronome_salesforce.conditions import Moment, Tokens
 from metronome_salesforce.errors import ConfigError
 from metronome_salesforce.execution.child import (
-    GRACE_SECONDS,
     Progress,
     failed_report,
     run_child,
 )
-from metronome_salesforce.execution.lease import LeaseLostError, SyncLease, Timing
+from metronome_salesforce.execution.lease import LeaseLostError, SharedLease, SyncLease
 from metronome_salesforce.execution.telling import Teller
 from metronome_salesforce.health import is_newer
-from metronome_salesforce.hosts import HostRules
-from metronome_salesforce.kube import Kube, KubeError
+from metronome_salesforce.kube import KubeError
+from metronome_salesforce.linkqueue import LinkSet
+from metronome_salesforce.links import CycleLinks, LinkWorker
 from metronome_salesforce.logs import belonging_to
-from metronome_salesforce.metrics import Key, Metrics
+from metronome_salesforce.metrics import Key
 from metronome_salesforce.references import REFERENCE_REASONS, read_inputs
 from metronome_salesforce.report import CycleReport, Outcome, Retry, Trigger
-from metronome_salesforce.spec import MetronomeSync, parse_sync
+from metronome_salesforce.runtime import (
+    FIRST_BACK_OFF,
+    LONGEST_BACK_OFF,
+    GoneError,
+    Runtime,
+    jitter,
+)
+from metronome_salesforce.spec import ExecutionSpec, MetronomeSync, parse_sync
 
 logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
 _LONGEST_SLEEP = 60.0  # then the clock is looked at again: a laptop may have slept, or been set
-_FIRST_BACK_OFF = 0.5
-_LONGEST_BACK_OFF = 30.0
 _KILL_SECONDS = 2.0  # kept back of a lost Lease's time, to kill what would not stop
 _SHORTEST_GRACE = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Runtime:
-    """What all resources of one operator share; times are seconds.
+class SyncWorker:
+    """Serves one MetronomeSync (told by its uid) until it is gone; `run` is its task.
 
-    `command` replaces the program that runs a cycle. `slots` bounds the cycles that run at once.
+    `links` are the CustomerLinks that name it.
     """
 
-    kube: Kube
-    metrics: Metrics
-    identity: str
-    rules: HostRules
-    slots: asyncio.Semaphore
-    timing: Timing
-    command: Sequence[str] | None = None
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    progress_every: float = 2.0
-    recheck_every: float = 30.0
-    grace: float = GRACE_SECONDS
-
-
-class GoneError(Exception):
-    """The resource does not exist any more, or another one has its name."""
-
-
-class SyncWorker:
-    """Serves one MetronomeSync (told by its uid) until it is gone; `run` is its task."""
-
-    def __init__(self, body: Json, runtime: Runtime) -> None:
+    def __init__(self, body: Json, runtime: Runtime, links: LinkSet) -> None:
         metadata = body["metadata"]
         self.uid: str = metadata["uid"]
         self.key: Key = (metadata["namespace"], metadata["name"])
         self._runtime = runtime
         self._body = body
         self._woken = asyncio.Event()
-        self._lease: SyncLease | None = None
+        self._writing = asyncio.Lock()
+        self.lease = SharedLease(SyncLease(runtime.kube, body, runtime.identity, runtime.timing))
+        self._links = LinkWorker(self, links, runtime)
         self._run_id: str | None = None
         self.deleted = False
         # Versions of the Secrets that the last failed run used; None: not known.
         self._used: tuple[str, ...] | None = None
+
+    @property
+    def body(self) -> Json:
+        """The newest body that is known."""
+        return self._body
 
     def offer(self, body: Json) -> None:
         """Take a body if it is newer than the one known, and look again."""
@@ -93,27 +83,36 @@ class SyncWorker:
         if is_newer(body["metadata"]["resourceVersion"], known):
             self._body = body
             self._woken.set()
+            self._links.wake()
 
     async def run(self) -> None:
         """Serve until the resource is gone or the task is cancelled; then nothing is left."""
-        wait = _FIRST_BACK_OFF
+        linking = asyncio.create_task(self._links.run(), name=f"links {'/'.join(self.key)}")
+        try:
+            await self._run()
+        finally:
+            linking.cancel()
+            await asyncio.gather(linking, return_exceptions=True)
+
+    async def _run(self) -> None:
+        wait = FIRST_BACK_OFF
         with belonging_to(sync="/".join(self.key)):
             try:
                 while True:
                     try:
                         await self._step()
-                        wait = _FIRST_BACK_OFF
+                        wait = FIRST_BACK_OFF
                     except KubeError as error:
                         logger.warning("the Kubernetes API failed: %s", error)
-                        await asyncio.sleep(_jitter(wait))
-                        wait = min(wait * 2, _LONGEST_BACK_OFF)
+                        await asyncio.sleep(jitter(wait))
+                        wait = min(wait * 2, LONGEST_BACK_OFF)
                     except GoneError:
                         return
                     except Exception:
                         # A bug shows in log and metric, and must not end this resource's service.
                         logger.exception("unexpected error")
                         self._runtime.metrics.failed(self.key)
-                        await asyncio.sleep(_LONGEST_BACK_OFF)
+                        await asyncio.sleep(LONGEST_BACK_OFF)
             except asyncio.CancelledError:
                 await self._leave()
                 raise
@@ -138,7 +137,7 @@ class SyncWorker:
         except ConfigError as error:
             before = self._status
             await self._show(conditions.stalled(before, self._moment(), error))
-            await self._tell(conditions.events(before, self._status))
+            await self.tell(conditions.events(before, self._status))
             await self._wait(_LONGEST_SLEEP)
             return
         match self._decide(sync):
@@ -208,31 +207,23 @@ class SyncWorker:
         if slots.locked():
             await self._show(conditions.queued(self._status, self._moment()))
         async with slots:
-            if self._lease is None:
-                self._lease = SyncLease(
-                    self._runtime.kube, self._body, self._runtime.identity, self._runtime.timing
-                )
-            holder = await self._acquire(self._lease)
+            holder = await self._acquire()
             if holder is None:
-                # From the first moment: what comes before the child asks the API server, too.
-                keeper = asyncio.create_task(self._lease.keep())
                 try:
-                    await self._run_with_lease(run, keeper, anyway=anyway)
+                    await self._run_with_lease(run, anyway=anyway)
                 finally:
-                    keeper.cancel()
-                    await asyncio.gather(keeper, return_exceptions=True)
-                    await asyncio.shield(self._lease.release())
+                    await asyncio.shield(self.lease.release())
                 return
         await self._show(conditions.waiting_for_lease(self._status, self._moment(), holder))
         await asyncio.sleep(self._runtime.timing.poll)
 
-    async def _acquire(self, lease: SyncLease) -> str | None:
+    async def _acquire(self) -> str | None:
         """Try to get the Lease, and tell a person who must give the operator the right to it.
 
         That is tried again as all calls are, but without a cycle nobody would look into the log.
         """
         try:
-            return await lease.try_acquire()
+            return await self.lease.try_acquire()
         except KubeError as error:
             if error.forbidden:
                 before, (space, _) = self._status, self.key
@@ -243,12 +234,10 @@ class SyncWorker:
                 )
                 told = ConfigError("LeaseForbidden", sentence)
                 await self._show(conditions.stalled(before, self._moment(), told))
-                await self._tell(conditions.events(before, self._status))
+                await self.tell(conditions.events(before, self._status))
             raise
 
-    async def _run_with_lease(
-        self, run: schedule.Run, keeper: asyncio.Task[None], *, anyway: bool
-    ) -> None:
+    async def _run_with_lease(self, run: schedule.Run, *, anyway: bool) -> None:
         # What is known here may be older than what the Lease's last holder has written.
         await self._read_again()
         sync = parse_sync(self._body)
@@ -259,16 +248,17 @@ class SyncWorker:
             return
         moment = self._moment()
         self._run_id = _run_id(self._runtime.now())
+        report: CycleReport | None = None
         with belonging_to(run=self._run_id):
             try:
-                report = await self._report(sync, decision, keeper)
+                report = await self._report(sync, decision)
                 await self._conclude(sync, decision, report, moment)
             finally:
                 self._runtime.metrics.running(self.key, now=False)
+                # After its end is in the status: the first one is what links wait for.
+                self._links.cycle_ended(report)
 
-    async def _report(
-        self, sync: MetronomeSync, run: schedule.Run, keeper: asyncio.Task[None]
-    ) -> CycleReport:
+    async def _report(self, sync: MetronomeSync, run: schedule.Run) -> CycleReport:
         """Run the cycle, or report why it could not be run."""
         # What was reached with another org or for other objects is not what this run builds on.
         reached = (
@@ -306,11 +296,12 @@ class SyncWorker:
         if token := run.full_resync or run.request:
             asked = "a full resync" if run.full_resync else "a cycle"
             sentence = f"Cycle {self._run_id} starts: {asked} was requested ({token[:100]})."
-            await self._tell([conditions.Event("Normal", run.trigger.value, sentence)])
+            await self.tell([conditions.Event("Normal", run.trigger.value, sentence)])
+        # Only now: whatever the links ask for from here on, the cycle is told.
+        links = self._links.cycle_starts()
+        request |= {"links": links.requests, "retained": links.retained}
         try:
-            if keeper.done():  # lost while the inputs were read
-                await keeper
-            return await self._run_guarded(request, sync.spec.execution.active_deadline, keeper)
+            return await self._run_guarded(request, sync.spec.execution, links)
         except LeaseLostError as error:
             logger.warning("the cycle is stopped: %s", error)
             sentence = f"The cycle was stopped: {error}. It is tried again."
@@ -322,17 +313,20 @@ class SyncWorker:
             raise
 
     async def _run_guarded(
-        self, request: Json, deadline: timedelta, keeper: asyncio.Task[None]
+        self, request: Json, execution: ExecutionSpec, links: CycleLinks
     ) -> CycleReport:
-        """Run the child while `keeper` renews the Lease; stop it when that raises, and raise so."""
-        timing = self._runtime.timing
+        """Run the child while the Lease is held; stop it when that is lost, and raise so."""
+        timing, keeper = self._runtime.timing, self.lease.lost
+        if keeper.done():  # while the inputs were read
+            await keeper
         time_to_stop = timing.duration - timing.give_up - _KILL_SECONDS
         teller = Teller(self._show_progress, self._runtime.progress_every)
         child = asyncio.create_task(
             run_child(
                 request,
                 on_progress=teller.hear,
-                deadline=deadline.total_seconds(),
+                relinked=links.relinked,
+                deadline=execution.active_deadline.total_seconds(),
                 command=self._runtime.command,
                 grace=max(_SHORTEST_GRACE, min(self._runtime.grace, time_to_stop)),
             )
@@ -386,7 +380,7 @@ class SyncWorker:
             await self._show_essence(finished)
         self._run_id = None  # it is over: nothing after this can interrupt it
         self._runtime.metrics.show(self.key, self._status)
-        await self._tell(conditions.events(before, self._status, report))
+        await self.tell(conditions.events(before, self._status, report))
 
     async def _show_essence(self, finished: Json) -> None:
         """Write of a refused report what is needed to go on; its times, if it is not for them."""
@@ -406,23 +400,41 @@ class SyncWorker:
     def _moment(self) -> Moment:
         return Moment(self._runtime.now(), self._body["metadata"].get("generation", 1))
 
+    async def show_links(self, make: Callable[[Json, Moment], Json]) -> None:
+        """Write what the links have to tell: what `make` makes of the newest status."""
+        async with self._writing:
+            patch = make(self._status, self._moment())
+            patch = conditions.kept_apart(self._status, patch, conditions.OF_LINKS)
+            if conditions.changes_nothing(self._status, patch):
+                return
+            try:
+                self._take(await self._runtime.kube.patch_status(*self.key, patch))
+            except KubeError as error:
+                if error.not_found:
+                    raise GoneError from error
+                raise
+
     async def _show(self, patch: Json) -> None:
         """Write a patch of the status, for as long as it takes; one that changes nothing is not.
 
         Raises GoneError when the resource is gone, KubeError when the patch itself is refused.
         """
-        wait = _FIRST_BACK_OFF
-        while not conditions.changes_nothing(self._status, patch):
+        wait = FIRST_BACK_OFF
+        while True:
             try:
-                self._take(await self._runtime.kube.patch_status(*self.key, patch))
+                async with self._writing:
+                    patch = conditions.kept_apart(self._status, patch, conditions.OF_CYCLES)
+                    if conditions.changes_nothing(self._status, patch):
+                        return
+                    self._take(await self._runtime.kube.patch_status(*self.key, patch))
             except KubeError as error:
                 if error.not_found:
                     raise GoneError from error
                 if error.refused:
                     raise
                 logger.warning("status could not be written: %s", error)
-                await asyncio.sleep(_jitter(wait))
-                wait = min(wait * 2, _LONGEST_BACK_OFF)
+                await asyncio.sleep(jitter(wait))
+                wait = min(wait * 2, LONGEST_BACK_OFF)
             else:
                 return
 
@@ -454,7 +466,7 @@ class SyncWorker:
             if any(old.get(name) != new.get(name) for name in ("generation", "annotations")):
                 self._woken.set()
 
-    async def _tell(self, events: Sequence[conditions.Event]) -> None:
+    async def tell(self, events: Sequence[conditions.Event]) -> None:
         """Post Events; one that cannot be posted is only logged, as it is of no consequence."""
         for event in events:
             try:
@@ -479,7 +491,3 @@ def _as_requested(body: Mapping[str, Any]) -> Json:
 def _run_id(now: datetime) -> str:
     """Sorts by time, and is unique also for two runs in one second."""
     return f"{now.astimezone(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-
-
-def _jitter(seconds: float) -> float:
-    return seconds * random.uniform(0.75, 1.25)  # noqa: S311 -- spreads load, guards nothing

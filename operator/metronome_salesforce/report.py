@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from metronome_salesforce.linking import LinkReason, LinkVerdict
+
 REJECTED_SHOWN = 10
 """How many rejected rows a report (and so a status) names; the others are counted."""
 
@@ -69,7 +71,9 @@ class CycleReport:
     `customers` counts by link state (total, linked, orphaned, archived). `notes` counts what was
     cut, malformed or seen twice. `events` are facts worth an Event: (reason, sentence) pairs.
     `quota` is the org's daily API quota after the run (used, maximum). `rejected_since` has
-    the oldest day (such as 2026-02-28) with rejected rows of "invoices" and of "usage".
+    the oldest day (such as 2026-02-28) with rejected rows of "invoices" and of "usage". `links`
+    says what became of each CustomerLink. `write_back` tells why Account ids could not be stored in
+    Metronome (reason, sentence).
     """
 
     id: str
@@ -94,6 +98,8 @@ class CycleReport:
     notes: dict[str, dict[str, int]] = field(default_factory=dict)
     events: list[tuple[str, str]] = field(default_factory=list)
     quota: dict[str, int] | None = None
+    links: dict[str, LinkVerdict] = field(default_factory=dict)
+    write_back: tuple[str, str] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values."""
@@ -111,6 +117,12 @@ class CycleReport:
             Rejected(**{**row, "fields": tuple(row["fields"])}) for row in values["rejected"]
         ]
         values["events"] = [(reason, message) for reason, message in values["events"]]
+        values["links"] = {
+            name: LinkVerdict(**{**verdict, "reason": LinkReason(verdict["reason"])})
+            for name, verdict in values.get("links", {}).items()
+        }
+        write_back = values.get("write_back")
+        values["write_back"] = None if write_back is None else (write_back[0], write_back[1])
         values["api_calls"] = [
             (system, family, status, count) for system, family, status, count in values["api_calls"]
         ]

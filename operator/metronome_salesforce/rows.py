@@ -35,9 +35,10 @@ class ActualRow:
     """One record as the org holds it, as far as a comparison needs it.
 
     `account` is the 18-character Account id in `Account__c`, `orphaned_customer` the customer id
-    that `Orphaned_Customer__c` leads to. `linked` and `link_source` are set for customers only.
-    `edited` tells that somebody other than the integration user wrote the row last. `draft` tells
-    that an invoice is (or a child belongs to) a draft. `content` is filled when it was asked for.
+    that `Orphaned_Customer__c` leads to. Customers only have `linked`, `link_source` and
+    `relinking`. `edited` tells that somebody other than the integration user wrote the row last.
+    `draft` tells that an invoice is (or a child belongs to) a draft. `content` is filled when it
+    was asked for.
     """
 
     object: str
@@ -50,6 +51,7 @@ class ActualRow:
     orphaned_customer: str | None = None
     linked: str | None = None
     link_source: str | None = None
+    relinking: bool = False
     edited: bool = False
     draft: bool = False
     content: Mapping[str, Value] | None = None

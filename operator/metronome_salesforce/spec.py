@@ -173,6 +173,13 @@ class ExecutionSpec(_Part):
     active_deadline: Duration = timedelta(hours=6)
 
 
+class LinkingSpec(_Part):
+    """`spec.linking`: how customers find their Accounts."""
+
+    write_back: bool = False
+    watch_salesforce_every: Duration = timedelta(minutes=1)
+
+
 class MetronomeSyncSpec(_Part):
     """`spec` of a MetronomeSync; the CRD describes each field."""
 
@@ -191,6 +198,7 @@ class MetronomeSyncSpec(_Part):
     ] = get_args(ObjectName)
     invoices: InvoicesSpec = InvoicesSpec()
     usage: UsageSpec = UsageSpec()
+    linking: LinkingSpec = LinkingSpec()
     prune: PruneSpec = PruneSpec()
     full_resync_every: Duration = timedelta(days=7)
     heal_edits: bool = True

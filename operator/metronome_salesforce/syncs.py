@@ -1,7 +1,8 @@
 """All MetronomeSyncs that the operator serves: one worker for each, started, fed and stopped.
 
-Two sources feed them: the watch, which is quick, and every minute a plain list, which is sure. What
-the watch lost, the list brings; and a watch that stays behind the list is reported to the probes.
+Two sources feed them and the CustomerLinks: the watch, which is quick, and every minute a plain
+list, which is sure. What the watch lost, the list brings; and a watch that stays behind the list is
+reported to the probes.
 """
 
 import asyncio
@@ -12,8 +13,10 @@ from typing import Any
 
 from metronome_salesforce.health import Health
 from metronome_salesforce.kube import KubeError
+from metronome_salesforce.linksets import LinkSets
 from metronome_salesforce.metrics import Key
-from metronome_salesforce.reconciling import Runtime, SyncWorker
+from metronome_salesforce.reconciling import SyncWorker
+from metronome_salesforce.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +32,8 @@ class Syncs:
     def __init__(self, runtime: Runtime, health: Health) -> None:
         self._runtime = runtime
         self._health = health
+        self._links = LinkSets(runtime)
+        self._keeping: asyncio.Task[None] | None = None
         self._workers: dict[Key, SyncWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ending: dict[Key, asyncio.Task[None]] = {}
@@ -44,27 +49,58 @@ class Syncs:
             self._health.lag.delivered(metadata["uid"], metadata["resourceVersion"])
             self._feed(body)
 
+    def link_watched(self, body: Json, *, deleted: bool) -> None:
+        """The same for a CustomerLink."""
+        metadata = body["metadata"]
+        if self._stopped:
+            return
+        if deleted:
+            self._health.link_lag.deleted(metadata["uid"])
+            self._links.remove(metadata["uid"])
+        else:
+            self._health.link_lag.delivered(metadata["uid"], metadata["resourceVersion"])
+            self._links.feed(body)
+
     async def resync(self, namespaces: Sequence[str], every: float) -> None:
         """List all resources for ever, every so many seconds; soon again as long as it fails."""
         retry = _FIRST_LIST_RETRY
         while not self._stopped:
-            known = set(self._tasks)
-            try:
-                async with asyncio.timeout(_LIST_SECONDS):
-                    bodies = await self._runtime.kube.list_syncs(namespaces)
-            except (KubeError, TimeoutError) as error:
-                logger.warning("the MetronomeSyncs could not be listed: %s", error or "no answer")
-                wait, retry = retry, min(retry * 2, every)
-            else:
-                self._listed(bodies, known)
+            if await self._list(namespaces):
                 wait, retry = every, _FIRST_LIST_RETRY
+            else:
+                wait, retry = retry, min(retry * 2, every)
             self._health.looked()
             await asyncio.sleep(wait * random.uniform(0.9, 1.1))  # noqa: S311 -- spreads load
+
+    async def _list(self, namespaces: Sequence[str]) -> bool:
+        """List all resources once; False when that failed for any of them."""
+        kube, known, known_links = self._runtime.kube, set(self._tasks), self._links.uids
+        try:
+            async with asyncio.timeout(_LIST_SECONDS):
+                self._listed(await kube.list_syncs(namespaces), known)
+        except (KubeError, TimeoutError) as error:
+            logger.warning("the MetronomeSyncs could not be listed: %s", error or "no answer")
+            return False
+        try:
+            async with asyncio.timeout(_LIST_SECONDS):
+                bodies = await kube.list_links(namespaces)
+        except (KubeError, TimeoutError) as error:
+            logger.warning("the CustomerLinks could not be listed: %s", error or "no answer")
+            return False
+        if self._stopped:
+            return True
+        self._health.links_listed(self._links.listed(bodies, known_links))
+        if self._keeping is None:
+            # Not before: a MetronomeSync that was not listed yet would seem not to exist.
+            self._keeping = asyncio.create_task(self._links.keep_unserved(self._feed))
+        return True
 
     async def stop(self) -> None:
         """Stop all cycles and workers, and take nothing more."""
         self._stopped = True
         tasks = [*self._tasks.values(), *self._ending.values()]
+        if self._keeping is not None:
+            tasks.append(self._keeping)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -93,7 +129,7 @@ class Syncs:
             return
         if worker is not None:
             self._end(worker.uid)
-        worker = SyncWorker(body, self._runtime)
+        worker = SyncWorker(body, self._runtime, self._links.of(key))
         self._workers[key] = worker
         self._tasks[worker.uid] = asyncio.create_task(
             self._serve(worker, self._ending.get(key)), name=f"sync {'/'.join(key)}"

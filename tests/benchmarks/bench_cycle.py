@@ -15,26 +15,21 @@ import os
 import platform
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
-from metronome_salesforce.sandbox.metronome.models import API_KEY
 from tests.benchmarks.cluster import GROUP, SYNC, Cluster, Watch
-from tests.benchmarks.processes import BenchmarkError, CpuTime, Operator, Service
-from tests.benchmarks.servers import PROBED
+from tests.benchmarks.processes import BenchmarkError, CpuTime
+from tests.benchmarks.staging import Stage, milliseconds, say, set_up
 
 _CUSTOMER_ROWS = "Metronome_Orphan_Customer__c insert"
 _IDLE_SECONDS = 10.0
-_LOOK_EVERY = 0.1
-_CONCLUDE_SECONDS = 60.0
 _MEBI = 2**20
 
 Json = dict[str, Any]
@@ -97,26 +92,19 @@ def main(arguments: Sequence[str]) -> int:
         if options.json is not None:
             options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     for problem in results["problems"]:
-        _say(f"NOT SO: {problem}")
+        say(f"NOT SO: {problem}")
     return 1 if results["problems"] else 0
 
 
 def _bench(options: argparse.Namespace, results: Json) -> None:
     """Run everything and fill `results` as it comes; raises BenchmarkError when it cannot go on."""
-    _say(f"{options.customers} light customers, usage of {options.lookback}, {os.cpu_count()} CPUs")
+    say(f"{options.customers} light customers, usage of {options.lookback}, {os.cpu_count()} CPUs")
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        services = {
-            name: stack.enter_context(Service(name, options.customers))
-            for name in ("metronome", "salesforce", "kubernetes")
-        }
-        kubeconfig = folder / "kubeconfig"
-        kubeconfig.touch(mode=0o600)
-        kubeconfig.write_text(json.dumps(services["kubernetes"].ask()["kubeconfig"]))
-        cluster = Cluster(services["kubernetes"].url)
-        operator = stack.enter_context(Operator(folder, kubeconfig))
-        bench = _Bench(services, cluster, operator, options.deadline)
-        spec = _prepare(services, cluster, options)
+        stage, spec = set_up(
+            stack, options.customers, lookback=options.lookback, deadline=options.deadline
+        )
+        services, cluster, operator = stage.services, stage.cluster, stage.operator
+        bench = _Bench(stage, options.deadline)
         results["idle"] = bench.idle()
         cycles: list[Measured] = []
         for name, ask in (
@@ -131,38 +119,14 @@ def _bench(options: argparse.Namespace, results: Json) -> None:
             cycles.append(one)
             results["cycles"].append(asdict(one))
             results["problems"] += _problems(one, options.customers)
-            _say(f"  {name}: {one.run['outcome']} after {one.wall:.1f} s, {one.run['message']}")
+            say(f"  {name}: {one.run['outcome']} after {one.wall:.1f} s, {one.run['message']}")
             if one.run["outcome"] != "Succeeded":
                 raise BenchmarkError(f"the operator's log ends so:\n{operator.last_lines()}")
         if errors := operator.errors():
             results["problems"].append(f"the operator logged errors, such as {errors[0]}")
         if code := operator.stop():
             results["problems"].append(f"the operator ended with code {code}")
-    _say("\n" + _table(cycles, results["idle"]))
-
-
-def _prepare(services: dict[str, Service], cluster: Cluster, options: argparse.Namespace) -> Json:
-    """Create the Secrets and the MetronomeSync to be probed; the spec of the other one."""
-    cluster.add_secret("metronome", {"apiKey": API_KEY})
-    cluster.add_secret("salesforce", services["salesforce"].ask()["credentials"])
-    # Half a day from now, so that no cycle starts but those that are asked for; and daily, because
-    # the operator makes each cycle a full one when the next would be too late for that.
-    hour = (datetime.now(UTC).hour + 12) % 24
-    spec = {
-        "schedule": f"0 {hour} * * *",
-        "metronome": {
-            "apiKeySecretRef": {"name": "metronome"},
-            "baseUrl": services["metronome"].url,
-        },
-        "salesforce": {
-            "instanceUrl": services["salesforce"].url,
-            "credentialsSecretRef": {"name": "salesforce"},
-        },
-        "usage": {"lookback": options.lookback},
-        "execution": {"activeDeadline": f"{options.deadline}s"},
-    }
-    cluster.add_sync(PROBED, {**spec, "suspend": True})
-    return spec
+    say("\n" + _table(cycles, results["idle"]))
 
 
 def _annotate(cluster: Cluster, key: str, token: str) -> None:
@@ -172,70 +136,46 @@ def _annotate(cluster: Cluster, key: str, token: str) -> None:
 class _Bench:
     """What all measurements share."""
 
-    def __init__(
-        self, services: dict[str, Service], cluster: Cluster, operator: Operator, deadline: int
-    ) -> None:
-        self._services = services
-        self._cluster = cluster
-        self._operator = operator
+    def __init__(self, stage: Stage, deadline: int) -> None:
+        self._stage = stage
         self._deadline = deadline
 
     def idle(self) -> Json:
         """What the operator takes while nothing runs but the probes: the floor of the figures."""
-        before = self._operator.cpu()
-        with Watch(self._operator, self._cluster) as watch:
+        before = self._stage.operator.cpu()
+        with Watch(self._stage.operator, self._stage.cluster) as watch:
             time.sleep(_IDLE_SECONDS)
-        used = self._operator.cpu() - before
+        used = self._stage.operator.cpu() - before
         return {
             "cpu_operator_per_second": round(used.own / _IDLE_SECONDS, 4),
-            "peak_operator": self._operator.peak(),
+            "peak_operator": self._stage.operator.peak(),
             "health": watch.health.to_json(),
             "reaction": watch.reaction.to_json(),
         }
 
     def cycle(self, name: str, ask: Callable[[], None]) -> Measured:
         """Ask for a cycle and measure until it is over."""
-        for service in self._services.values():
-            service.ask()  # from here on they count anew
-        cpu, started = self._operator.cpu(), time.perf_counter()
-        with Watch(self._operator, self._cluster) as watch:
+        self._stage.ask_all()  # from here on they count anew
+        cpu, started = self._stage.operator.cpu(), time.perf_counter()
+        with Watch(self._stage.operator, self._stage.cluster) as watch:
             ask()
-            run = self._run_to_end(name, started)
+            run = self._stage.run_to_end(name, started, self._deadline)
             wall = time.perf_counter() - started
-            used: CpuTime = self._operator.cpu() - cpu
-        answers = {service: self._services[service].ask() for service in self._services}
+            used: CpuTime = self._stage.operator.cpu() - cpu
+        answers = self._stage.ask_all()
         return Measured(
             name=name,
             wall=round(wall, 3),
             cpu_child=round(used.children, 2),
             cpu_operator=round(used.own, 2),
             peak_child=watch.child_peak,
-            peak_operator=self._operator.peak(),
+            peak_operator=self._stage.operator.peak(),
             calls={service: answer["calls"] for service, answer in answers.items()},
             written=answers["salesforce"]["written"],
             health=watch.health.to_json(),
             reaction=watch.reaction.to_json(),
             run=run,
         )
-
-    def _run_to_end(self, name: str, started: float) -> Json:
-        known = self._last_run(name).get("id")
-        limit = self._deadline + _CONCLUDE_SECONDS
-        while (run := self._last_run(name)).get("id") == known or not self._cluster.lease_is_free():
-            if time.perf_counter() - started > limit:
-                raise BenchmarkError(f"the cycle ({name}) is not over after {limit:.0f} seconds")
-            time.sleep(_LOOK_EVERY)
-        _show("")
-        return run
-
-    def _last_run(self, name: str) -> Json:
-        if self._operator.pid:
-            status = self._cluster.sync(SYNC).get("status") or {}
-        if progress := status.get("progress"):
-            done, total = progress.get("done", 0), progress.get("total", "?")
-            _show(f"{name}: {progress['stage']} {done}/{total}")
-        run: Json = status.get("lastRun") or {}
-        return run
 
 
 def _problems(one: Measured, customers: int) -> list[str]:
@@ -268,10 +208,6 @@ def _problems(one: Measured, customers: int) -> list[str]:
 
 def _table(cycles: Sequence[Measured], idle: Json) -> str:
     """The figures, a column for each cycle."""
-
-    def milliseconds(latency: Json) -> str:
-        return f"{latency['worst'] * 1000:.0f} ({latency['median'] * 1000:.0f})"
-
     rows: list[tuple[str, Callable[[Measured], object]]] = [
         ("wall time, s", lambda one: f"{one.wall:.1f}"),
         ("CPU of the cycle's process, s", lambda one: f"{one.cpu_child:.1f}"),
@@ -300,15 +236,3 @@ its status follows, through the operator's event loop; one a second. Calls are c
 services, rows by the org. Idle, the operator takes {idle["cpu_operator_per_second"]:.3f} s of CPU \
 a second for the probes and itself,
 {idle["peak_operator"] / _MEBI:.0f} MiB, and reacts within {milliseconds(idle["reaction"])} ms."""
-
-
-def _show(text: str) -> None:
-    """Progress, for people only."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r{text}\x1b[K")
-        sys.stderr.flush()
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()

@@ -5,7 +5,7 @@ import json
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -21,7 +21,10 @@ _HEALTH_EVERY = 0.2
 _REACTION_EVERY = 1.0
 _LOOK_EVERY = 0.01
 _API_SECONDS = 30.0
+_WATCH_SECONDS = 3600
+_HEADERS = {"User-Agent": USER_AGENT, "Authorization": "Bearer any"}
 _SYNCS = f"/apis/{GROUP}/v1alpha1/namespaces/default/metronomesyncs"
+_LINKS = f"/apis/{GROUP}/v1alpha1/namespaces/default/customerlinks"
 _SECRETS = "/api/v1/namespaces/default/secrets"
 _LEASE = f"/apis/coordination.k8s.io/v1/namespaces/default/leases/metronome-sync-{SYNC}"
 
@@ -58,13 +61,32 @@ class Cluster:
         """The MetronomeSync."""
         return self._call("GET", f"{_SYNCS}/{name}")
 
+    def add_link(self, name: str, customer_id: str, account_id: str) -> None:
+        """Create a CustomerLink."""
+        self._call("POST", _LINKS, link_manifest(name, customer_id, account_id))
+
+    def link_events(self) -> Iterator[Json]:
+        """What happens to CustomerLinks from now on: a watch, which ends after an hour."""
+        version = self._call("GET", f"{_LINKS}?limit=1")["metadata"]["resourceVersion"]
+        return self._watch(f"{_LINKS}?watch=1&resourceVersion={version}")
+
+    def _watch(self, path: str) -> Iterator[Json]:
+        connection = http.client.HTTPConnection(self._host, timeout=_WATCH_SECONDS)
+        try:
+            connection.request("GET", f"{path}&timeoutSeconds={_WATCH_SECONDS}", headers=_HEADERS)
+            response = connection.getresponse()
+            while line := response.readline():
+                yield json.loads(line)
+        finally:
+            connection.close()
+
     def lease_is_free(self) -> bool:
         """Whether the last cycle's Lease was given back: then it is over altogether."""
         return not self._call("GET", _LEASE)["spec"].get("holderIdentity")
 
     def _call(self, method: str, path: str, body: Json | None = None) -> Json:
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        headers = {"User-Agent": USER_AGENT, "Authorization": "Bearer any", "Content-Type": kind}
+        headers = {**_HEADERS, "Content-Type": kind}
         connection = http.client.HTTPConnection(self._host, timeout=_API_SECONDS)
         try:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
@@ -77,6 +99,66 @@ class Cluster:
         if response.status >= http.HTTPStatus.BAD_REQUEST:
             raise BenchmarkError(f"{method} {path}: {answer.get('message')}")
         return answer
+
+
+def link_manifest(name: str, customer_id: str, account_id: str) -> Json:
+    """A CustomerLink to the MetronomeSync."""
+    return {
+        "apiVersion": f"{GROUP}/v1alpha1",
+        "kind": "CustomerLink",
+        "metadata": {"name": name},
+        "spec": {
+            "syncRef": {"name": SYNC},
+            "customer": {"id": customer_id},
+            "account": {"id": account_id},
+        },
+    }
+
+
+class LinkWatch:
+    """Sees when CustomerLinks become Ready; a context manager.
+
+    `ready` has the perf_counter of when each was seen to be Ready=True for its newest generation,
+    `states` what the condition said last; by name.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.ready: dict[str, float] = {}
+        self.states: dict[str, str] = {}
+        self._events = cluster.link_events()
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """The thread ends with the API's process."""
+
+    def wait(self, names: set[str], seconds: float) -> set[str]:
+        """Wait until all are Ready; those that are not after so long."""
+        deadline = time.perf_counter() + seconds
+        with self._changed:
+            while missing := names - self.ready.keys():
+                left = deadline - time.perf_counter()
+                if left <= 0:
+                    return missing
+                self._changed.wait(left)
+        return set()
+
+    def _listen(self) -> None:
+        for event in self._events:
+            body = event["object"]
+            name, status = body["metadata"]["name"], body.get("status") or {}
+            of_type = {one["type"]: one for one in status.get("conditions", ())}
+            ready = of_type.get("Ready", {"reason": "no status", "message": ""})
+            newest = status.get("observedGeneration") == body["metadata"]["generation"]
+            with self._changed:
+                self.states[name] = f"{ready['reason']}: {ready['message']}"
+                if newest and ready.get("status") == "True":
+                    self.ready.setdefault(name, time.perf_counter())
+                self._changed.notify_all()
 
 
 @dataclass(slots=True)

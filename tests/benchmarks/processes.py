@@ -193,6 +193,11 @@ class Operator:
         """The end of its log."""
         return "\n".join(_read_text(self.log).splitlines()[-count:])
 
+    def link_runs(self) -> list[Json]:
+        """The link runs of its log, with `time`, and the numbers of `links` and rows `moved`."""
+        lines = [json.loads(line) for line in _read_text(self.log).splitlines() if "{" in line[:1]]
+        return [one for one in lines if str(one.get("message", "")).startswith("links looked at")]
+
     def errors(self) -> list[str]:
         """What it has logged as errors, its cycles' lines included."""
         lines = _read_text(self.log).splitlines()

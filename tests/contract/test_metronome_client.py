@@ -255,15 +255,32 @@ async def test_usage_in_every_window(
     assert differences(sandbox.tenant.usage(start, MIDNIGHT, window_size), read) == []
 
 
-async def test_one_customer(sandbox: MetronomeSandbox, url: str, kept: Kept) -> None:
-    """Active or archived; one that nobody knows is gone."""
-    tenant = sandbox.tenant
+async def test_customers_are_found_by_ingest_alias_and_id(
+    sandbox: MetronomeSandbox, url: str, kept: Kept
+) -> None:
+    document = next(one for one in sandbox.tenant.customers() if one["ingest_aliases"])
     async with client_of(url, kept) as client:
-        for document in tenant.customers() + tenant.customers(archived=True):
-            customer = await client.customer(document["id"])
-            assert differences(document, customer.model_dump()) == []
+        for query in ({"ingest_alias": document["ingest_aliases"][0]}, {"ids": [document["id"]]}):
+            assert [one.id async for one in client.customers(**query)] == [document["id"]]
+        assert [one.id async for one in client.customers(ingest_alias="nobody")] == []
+
+
+async def test_a_salesforce_id_is_stored_and_cleared(
+    sandbox: MetronomeSandbox, url: str, kept: Kept
+) -> None:
+    """And a customer that nobody knows is gone."""
+    id_ = sandbox.tenant.customers()[0]["id"]
+
+    def stored() -> Any:
+        (one,) = [each for each in sandbox.tenant.customers() if each["id"] == id_]
+        return one["customer_config"]["salesforce_account_id"]
+
+    async with client_of(url, kept) as client:
+        for wanted in ("001000000000001AAA", None):
+            await client.update_config(id_, salesforce_account_id=wanted)
+            assert stored() == wanted
         with pytest.raises(CustomerGone):
-            await client.customer(UNKNOWN)
+            await client.update_config(UNKNOWN, salesforce_account_id=None)
 
 
 async def test_a_customer_that_is_deleted_while_we_page_is_gone(

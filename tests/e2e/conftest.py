@@ -29,7 +29,7 @@ def _cluster(
         sandbox = KubernetesSandbox()
         with sandbox.serve() as served:
             kubeconfig = sandbox.write_kubeconfig(folder / "kubeconfig", served.url)
-            yield from _with_crds(Cluster("embedded", kubeconfig, folder))
+            yield from _with_crds(Cluster("embedded", kubeconfig, folder, sandbox.requests))
     else:
         with ControlPlane() as plane:
             yield from _with_crds(Cluster("real", plane.kubeconfig, folder))
@@ -45,9 +45,13 @@ def _with_crds(cluster: Cluster) -> Iterator[Cluster]:
 
 @pytest.fixture(name="operator", scope="session")
 def _operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    """The operator of all tests; it must end in order and must never have told a secret."""
-    with Operator(cluster, tmp_path_factory.mktemp("operator") / "log") as operator:
+    """The operator of all tests; it must end in order and must never have told a secret.
+
+    Before that, it must have let go whatever tests have left. They do not wait for it.
+    """
+    with Operator(cluster, tmp_path_factory.mktemp("operator") / "log", quick=True) as operator:
         yield operator
+        cluster.expect_left(operator.log_text)
         code = operator.stop()
     assert code == 0
     log = operator.log_text()
@@ -56,9 +60,12 @@ def _operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture(name="space")
-def _space(cluster: Cluster, operator: Operator) -> Iterator[Space]:
+def _space(cluster: Cluster, operator: Operator, request: pytest.FixtureRequest) -> Iterator[Space]:
     """A namespace of the test's own."""
-    with Space.new(cluster, operator) as space:
+    if "acme" in request.fixturenames:
+        # Which is to end later: nobody should be calling it by then.
+        request.getfixturevalue("acme")
+    with Space.new(cluster, operator, wait=False) as space:
         yield space
 
 
@@ -78,7 +85,7 @@ def _gallery(cluster: Cluster, operator: Operator) -> Iterator[Gallery]:
             for maker in MAKERS
         ]
         healthy = stack.enter_context(company())
-        space = stack.enter_context(Space.new(cluster, operator))
+        space = stack.enter_context(Space.new(cluster, operator, wait=False))
         space.apply(
             *(document for case in cases for document in case.documents),
             *right("healthy", healthy).values(),

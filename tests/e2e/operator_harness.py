@@ -67,7 +67,7 @@ _CHILD = """
         api_requests={"metronome": 4, "salesforce": 5},
         api_calls=[["metronome", "customers", "200", 4]], rejected=[], rejected_codes={},
         customers={"total": 3, "linked": 1, "orphaned": 2, "archived": 0},
-        notes={}, events=[], quota={"used": 100, "maximum": 15000})
+        notes={}, events=[], quota={"used": 100, "maximum": 15000}, links={})
     report.update(how.get("report", {}))
     say({"report": report})
 """

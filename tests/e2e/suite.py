@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar
@@ -33,6 +34,7 @@ from metronome_salesforce.inputs import SyncInputs
 from metronome_salesforce.report import Outcome, Trigger
 from metronome_salesforce.salesforce.metadata import package_zip
 from metronome_salesforce.sandbox.certificates import CertificateAuthority
+from metronome_salesforce.sandbox.kubernetes.faults import RequestLog
 from metronome_salesforce.sandbox.metronome import MetronomeSandbox, Tenant
 from metronome_salesforce.sandbox.salesforce import INTEGRATION, SalesforceOrg, SalesforceSandbox
 from metronome_salesforce.spec import MetronomeSync
@@ -41,6 +43,7 @@ from tests.kubectl import kubectl_path
 ROOT = Path(__file__).resolve().parents[2]
 CRDS = ROOT / "crds"
 GROUP, VERSION, PLURAL = "metronome-salesforce.dev", "v1alpha1", "metronomesyncs"
+LINKS = "customerlinks"
 REQUESTED_AT = f"{GROUP}/requested-at"
 FULL_RESYNC = f"{GROUP}/full-resync"
 API_VERSION = "66.0"
@@ -68,6 +71,7 @@ _STAMPS = frozenset({
 })  # fmt: skip
 _NUMBERED = frozenset({("Metronome_Usage__c", "Name")})
 """Names that the org counts up."""
+_REFERRING = frozenset({"MetronomeSync", "CustomerLink"})
 _KUBECTL_SECONDS = 30
 _STOP_SECONDS = 30.0
 _CLI_SECONDS = 60
@@ -110,10 +114,16 @@ def free_port() -> int:
 
 
 class Cluster:
-    """A Kubernetes API with the CRDs, as a person with kubectl and a program see it."""
+    """A Kubernetes API with the CRDs, as a person with kubectl and a program see it.
 
-    def __init__(self, kind: str, kubeconfig: Path, home: Path) -> None:
+    `requests` are those that the API got, where that is known.
+    """
+
+    def __init__(
+        self, kind: str, kubeconfig: Path, home: Path, requests: RequestLog | None = None
+    ) -> None:
         self.kind = kind
+        self.requests = requests
         self.kubeconfig = kubeconfig
         self.environment = {
             "HOME": str(home),  # kubectl keeps what it discovered there
@@ -124,6 +134,7 @@ class Cluster:
         self._api = config.new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]
         self.core: Any = client.CoreV1Api(self._api)
         self.custom: Any = client.CustomObjectsApi(self._api)
+        self._left: list[str] = []
 
     def close(self) -> None:
         """Close the program's connections."""
@@ -148,21 +159,68 @@ class Cluster:
         assert result.returncode == 0, f"kubectl {' '.join(arguments)}: {result.stderr}"
         return result.stdout
 
+    def leave(self, namespace: str) -> None:
+        """Delete all MetronomeSyncs and CustomerLinks of a namespace, without waiting for it.
+
+        A link goes a second after its MetronomeSync, and later if a call is under way just then.
+        """
+        for plural in (PLURAL, LINKS):
+            self.custom.delete_collection_namespaced_custom_object(
+                GROUP, VERSION, namespace, plural
+            )
+        self._left.append(namespace)
+
+    def expect_left(self, told: Callable[[], str]) -> None:
+        """Check that nothing hangs in what was left, while an operator runs; delete namespaces."""
+        for namespace in self._left:
+            for plural in (PLURAL, LINKS):
+                eventually(partial(self._is_empty, namespace, plural), 20, told=told)
+            self.core.delete_namespace(namespace)
+        self._left.clear()
+
+    def _is_empty(self, namespace: str, plural: str) -> bool:
+        listed = self.custom.list_namespaced_custom_object(GROUP, VERSION, namespace, plural)
+        return not listed["items"]
+
     def install_crds(self) -> None:
         """Apply the CRDs as the README says, and wait until they are served."""
         self.kubectl("apply", "--validate=false", "-f", str(CRDS))
-        names = [f"crd/{plural}.{GROUP}" for plural in (PLURAL, "customerlinks")]
+        names = [f"crd/{plural}.{GROUP}" for plural in (PLURAL, LINKS)]
         self.kubectl("wait", "--for=condition=Established", *names, "--timeout=20s")
 
 
 # -- the operator ----------------------------------------------------------------------------------
 
+# What the command `operator` does, but Secrets that are wrong, and Leases, are looked at more often
+# than there are words on the command line for. How long a Lease counts is as always: shorter, it
+# would be lost on a busy machine.
+_QUICK_OPERATOR = """
+import sys
+from metronome_salesforce import logs
+from metronome_salesforce.execution.lease import Timing
+from metronome_salesforce.handlers import OperatorOptions, run
+logs.configure("json", "debug")
+port, identity = sys.argv[1:]
+sys.exit(run(OperatorOptions(
+    host="127.0.0.1", port=int(port), identity=identity, progress_every=0.2, recheck_every=4.0,
+    lease=Timing(renew_every=0.5, poll=0.5),
+)))
+"""
+
 
 class Operator:
-    """The operator's process, which tests may kill and start again under the same name."""
+    """The operator's process, which tests may kill and start again under the same name.
 
-    def __init__(self, cluster: Cluster, log: Path) -> None:
+    Started as in a cluster, or `quick`: it looks every few seconds at what it else looks at every
+    half a minute.
+    """
+
+    def __init__(
+        self, cluster: Cluster, log: Path, identity: str = "suite-operator", *, quick: bool = False
+    ) -> None:
         self.log = log
+        self.identity = identity
+        self._quick = quick
         self.port = free_port()
         self._cluster = cluster
         self._process: subprocess.Popen[bytes] | None = None
@@ -190,11 +248,7 @@ class Operator:
         """Start it and wait until it is ready."""
         with self.log.open("ab") as stream:
             self._process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "metronome_salesforce", "--log-level", "debug"),
-                    *("operator", "--host", "127.0.0.1", "--port", str(self.port)),
-                    *("--identity", "suite-operator", "--progress-every", "0.2"),
-                ],
+                [sys.executable, *self._arguments()],
                 env={**os.environ, **SETTINGS, "KUBECONFIG": str(self._cluster.kubeconfig)},
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
@@ -202,6 +256,15 @@ class Operator:
                 start_new_session=True,
             )
         eventually(lambda: self.pid and self.probe("/readyz")[0] == 200, told=self.log_text)
+
+    def _arguments(self) -> list[str]:
+        if self._quick:
+            return ["-c", _QUICK_OPERATOR, str(self.port), self.identity]
+        return [
+            *("-m", "metronome_salesforce", "--log-level", "debug"),
+            *("operator", "--host", "127.0.0.1", "--port", str(self.port)),
+            *("--identity", self.identity, "--progress-every", "0.2"),
+        ]
 
     def stop(self) -> int:
         """End it as the kubelet does; the exit code."""
@@ -523,17 +586,18 @@ class Space:
 
     @classmethod
     @contextmanager
-    def new(cls, cluster: Cluster, operator: Operator) -> Iterator[Self]:
-        """A namespace that goes with all that is in it, and with every cycle."""
+    def new(cls, cluster: Cluster, operator: Operator, *, wait: bool = True) -> Iterator[Self]:
+        """A namespace that goes with all that is in it, and with every cycle.
+
+        Without `wait` it is only left, and `Cluster.expect_left` is to be called later.
+        """
         name = f"suite-{secrets.token_hex(4)}"
         metadata = client.V1ObjectMeta(name=name)
         cluster.core.create_namespace(client.V1Namespace(metadata=metadata))
-        place = (GROUP, VERSION, name, PLURAL)
         yield cls(cluster, name, operator)
-        cluster.custom.delete_collection_namespaced_custom_object(*place)
-        listed = cluster.custom.list_namespaced_custom_object
-        eventually(lambda: not listed(*place)["items"], 20)
-        cluster.core.delete_namespace(name)
+        cluster.leave(name)
+        if wait:
+            cluster.expect_left(operator.log_text)
 
     def kubectl(self, *arguments: str, given: Any = "") -> str:
         """What kubectl printed for this namespace; it must have succeeded."""
@@ -541,7 +605,7 @@ class Space:
 
     def apply(self, *documents: Json) -> None:
         """Create or change these documents, those that others refer to first."""
-        items = sorted(documents, key=lambda document: document["kind"] == "MetronomeSync")
+        items = sorted(documents, key=lambda document: document["kind"] in _REFERRING)
         given = {"apiVersion": "v1", "kind": "List", "items": items}
         self.kubectl("apply", "--validate=false", "-f", "-", given=given)
 

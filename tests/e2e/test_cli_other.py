@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -31,7 +32,8 @@ from tests.e2e.suite import (
 )
 
 FAILED = 1
-COMMANDS = ("operator", "sync", "plan", "package", "demo", "sandbox")
+WAYS = ("Metronome", "CustomerLink", "Salesforce")
+COMMANDS = ("operator", "sync", "plan", "links", "package", "demo", "sandbox")
 
 
 def test_help_lists_the_commands_and_what_they_are_for() -> None:
@@ -144,12 +146,16 @@ def test_the_sandbox_can_be_tried(tmp_path: Path, proxy: _Proxy) -> None:
         "NO_PROXY": "", "no_proxy": "",
     }  # fmt: skip
     with start_cli(
-        "sandbox", "--customers", "4", "--folder", str(folder), environment=environment
+        "sandbox", "--customers", "7", "--folder", str(folder), environment=environment
     ) as process:
         said = _lines_until(process, " plan -f ")
         assert "Rows written: 0." in said
-        assert re.search(r"^On the Account .+ hang now: .*invoices [1-9]", said, re.MULTILINE)
-        assert "Left on its Orphaned Customer record: 0 rows." in said
+        hang = r"^On the Account .+ hang now: .*invoices [1-9].*\nLeft on its .+ record: 0 rows\.$"
+        assert len(re.findall(hang, said, re.MULTILINE)) == len(WAYS)
+        back = (
+            r"^On the Orphaned Customer record hang again: .*invoices [1-9].*\nLeft .*: 0 rows\.$"
+        )
+        assert len(re.findall(back, said, re.MULTILINE)) == 1
 
         command = said[said.rindex("\nenv ") :]
         planned = subprocess.run(
@@ -158,12 +164,13 @@ def test_the_sandbox_can_be_tried(tmp_path: Path, proxy: _Proxy) -> None:
         )  # fmt: skip
         assert planned.returncode == 0, planned.stderr
         assert "Planned: Dry run" in planned.stdout
-        assert "\ncustomers: 4, of which 3 linked and 1 orphaned\n" in planned.stdout
+        assert "\ncustomers: 7, of which 4 linked and 3 orphaned\n" in planned.stdout
 
         cluster = Cluster("sandbox", folder / "kubeconfig", tmp_path)
         try:
             manifests = str(folder / "manifests")
             cluster.kubectl("apply", "--validate=false", "-f", manifests)
+            _links_an_orphan(cluster, said)
             _refuses_vendors(cluster, folder)
         finally:
             cluster.close()
@@ -171,6 +178,15 @@ def test_the_sandbox_can_be_tried(tmp_path: Path, proxy: _Proxy) -> None:
         _, complaints = process.communicate(timeout=30)
     assert (process.returncode, complaints) == (0, "")
     assert proxy.asked == []
+
+
+def _links_an_orphan(cluster: Cluster, said: str) -> None:
+    """As the hint says, which names a file."""
+    (hint,) = re.findall(r"^ +kubectl (apply .+/links/.+)$", said, re.MULTILINE)
+    cluster.kubectl(*shlex.split(hint))
+    cluster.kubectl("wait", "clink", "--all", "--for=condition=Ready", "--timeout=20s")
+    columns = cluster.kubectl("get", "clink", "--no-headers").split()
+    assert columns[1] == "True"
 
 
 def _refuses_vendors(cluster: Cluster, folder: Path) -> None:

@@ -93,3 +93,23 @@ async def test_a_killed_child_leaves_nothing_that_the_next_cycle_does_not_finish
     live.org.statistics.reset()
     assert (await undisturbed(live)).outcome is Outcome.SUCCEEDED
     assert not any(sobject in SOBJECTS for sobject, _ in live.org.statistics.rows)
+
+
+async def test_a_child_ends_in_peace_while_its_parent_lives(live: Stage) -> None:
+    """Its lifeline is still held then: the interpreter must not stumble over it on its way out."""
+    child = await asyncio.create_subprocess_exec(
+        *CHILD,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    assert child.stderr is not None
+    child.stdin.write(json.dumps(request(live)).encode() + b"\n")
+    await child.stdin.drain()
+    lines = [json.loads(line) async for line in child.stdout]
+    assert lines[-1]["report"]["outcome"] == "Succeeded"
+    async with asyncio.timeout(10):
+        assert (await child.wait(), await child.stderr.read()) == (0, b"")
+    child.stdin.close()

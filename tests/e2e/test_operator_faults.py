@@ -70,6 +70,45 @@ def test_events_that_a_frozen_watch_loses_are_found_by_listing(bench: Bench) -> 
         bench.cluster.faults.clear()
 
 
+def test_links_that_a_frozen_watch_loses_are_found_by_listing(bench: Bench) -> None:
+    """Created, and deleted: the finalizer of a link without a MetronomeSync does not hang."""
+    path = "/apis/metronome-salesforce.dev/v1alpha1/namespaces/default/customerlinks"
+    link = {
+        "apiVersion": "metronome-salesforce.dev/v1alpha1",
+        "kind": "CustomerLink",
+        "metadata": {"name": "lost", "finalizers": ["metronome-salesforce.dev/finalizer"]},
+        "spec": {
+            "syncRef": {"name": "nowhere"},
+            "customer": {"ingestAlias": "acme"},
+            "account": {"id": "001Hs0000000003IAA"},
+        },
+    }
+
+    def reason() -> str:
+        status = bench.cluster.get("customerlinks", "lost").get("status") or {}
+        return "".join(one["reason"] for one in status.get("conditions", ())[:1])
+
+    with bench.operating():
+        bench.add_sync("seen")
+        eventually(lambda: bench.ran(1, "seen"))
+        bench.cluster.faults.freeze_watches()
+        bench.request("POST", path, link)
+        eventually(lambda: reason() == "SyncNotFound")
+        bench.request("DELETE", f"{path}/lost")
+        eventually(lambda: not bench.cluster.objects("customerlinks"))
+        bench.cluster.faults.clear()
+
+
+def test_links_that_cannot_be_listed_hold_up_no_cycle(bench: Bench) -> None:
+    """As long as the role does not allow it, or the definition is not there yet."""
+    fault = bench.cluster.faults.add(Match(verb="list", resource="customerlinks"), status=403)
+    with bench.operating():
+        bench.add_sync()
+        eventually(lambda: bench.ran(1))
+        eventually(lambda: fault.hits)
+        assert bench.probe("/readyz") == (200, "ok\n")
+
+
 def test_a_closed_watch_is_opened_again(bench: Bench) -> None:
     with bench.operating(resync_every=600.0):
         bench.add_sync()

@@ -167,6 +167,8 @@ LABELS = {
     "rows": {"object", "operation", "outcome"},
     "api_requests": {"system", "family", "status"},
     "customers": {"state"},
+    "links": {"state"},
+    "link_conflicts": set(),
     "api_quota_used": set(),
     "api_quota_max": set(),
     "api_quota_remaining": set(),

@@ -30,7 +30,8 @@ REPORT = """
 report = dict(id="run-1", trigger="Schedule", started_at="2026-03-05T06:00:00Z",
     outcome="Succeeded", reason="Succeeded", message="", retry="no", retry_after=None,
     finished_at="2026-03-05T06:00:01Z", duration=1.0, full=False, rows={}, api_requests={},
-    api_calls=[], rejected=[], rejected_codes={}, customers={}, notes={}, events=[], quota=None)
+    api_calls=[], rejected=[], rejected_codes={}, customers={}, notes={}, events=[],
+    quota=None, links={})
 """
 PRELUDE = f"import json, os, signal, sys, time\n{REPORT}"
 

@@ -338,3 +338,24 @@ def test_a_fact_that_the_run_before_told_is_not_told_again() -> None:
 )
 def test_durations_are_short(seconds: float, text: str) -> None:
     assert conditions.duration_text(seconds) == text
+
+
+def test_two_who_write_conditions_keep_those_of_the_other() -> None:
+    """Each may have looked before the other one wrote."""
+    moment = Moment(datetime(2026, 3, 10, 6, tzinfo=UTC), 1)
+    before: dict[str, Any] = {}
+    cycle = conditions.suspended(before, moment)
+    links = conditions.write_back(before, moment, ("MetronomeReadOnly", "Read only."))
+    status = conditions.merged(before, conditions.kept_apart(before, links, conditions.OF_LINKS))
+    patch = conditions.kept_apart(status, cycle, conditions.OF_CYCLES)
+    status = conditions.merged(status, patch)
+    assert conditions.state_of(status, "WriteBack") == ("False", "MetronomeReadOnly")
+    assert conditions.state_of(status, "Reconciling") == ("False", "Suspended")
+    assert conditions.changes_nothing(
+        status, conditions.kept_apart(status, links, conditions.OF_LINKS)
+    )
+    gone = conditions.without_write_back(status, moment)
+    status = conditions.merged(status, conditions.kept_apart(status, gone, conditions.OF_LINKS))
+    assert conditions.state_of(status, "WriteBack") == ("", "")
+    assert conditions.state_of(status, "Ready")[0] == "Unknown"
+    assert conditions.without_write_back(status, moment) == {}

@@ -70,11 +70,69 @@ def test_an_object_that_the_watch_does_not_know_is_lag() -> None:
 def test_a_deletion_that_the_watch_does_not_tell_is_lag() -> None:
     lag = WatchLag()
     lag.delivered("a", "5")
-    lag.listed({}, 0.0)
-    lag.listed({}, 60.0)
+    lag.delivered("b", "6")
+    lag.listed({"b": "6"}, 0.0)
+    lag.listed({"b": "6"}, 60.0)
     assert lag.seconds(90.0) == 90.0
     lag.deleted("a")
+    lag.listed({"b": "6"}, 94.0)
     assert lag.seconds(95.0) == 0.0
+
+
+def test_a_watch_that_goes_on_will_not_tell_of_what_vanished_before() -> None:
+    """The server had forgotten what the watch missed (HTTP 410), and it has begun anew."""
+    lag = WatchLag()
+    lag.delivered("a", "5")
+    lag.delivered("b", "6")
+    lag.listed({"b": "6"}, 0.0)
+    lag.delivered("b", "7")
+    for now in (60.0, 120.0, 180.0):
+        lag.listed({"b": "7"}, now)
+        assert lag.seconds(now + 59.0) == 0.0
+
+
+def test_a_watch_that_began_anew_before_the_list_is_excused() -> None:
+    """It brings again what it has brought before, and nothing of what is gone."""
+    lag = WatchLag()
+    lag.delivered("a", "5")
+    lag.delivered("b", "6")
+    lag.delivered("b", "6")
+    for now in (0.0, 60.0, 120.0):
+        lag.listed({"b": "6"}, now)
+        assert lag.seconds(now + 59.0) == 0.0
+
+
+def test_a_watch_with_nothing_left_to_bring_is_excused() -> None:
+    lag = WatchLag()
+    lag.delivered("a", "5")
+    lag.listed({}, 0.0)
+    assert lag.seconds(300.0) == 0.0
+    lag.listed({"b": "9"}, 300.0)
+    assert lag.seconds(330.0) == 30.0, "it ought to have brought this"
+
+
+def test_a_list_that_is_older_than_what_the_watch_brought_does_no_harm() -> None:
+    """It was asked for before the one came and the other went, and answered afterwards."""
+    lag = WatchLag()
+    lag.delivered("old", "3")
+    lag.delivered("gone", "4")
+    lag.delivered("new", "5")
+    lag.deleted("gone")
+    lag.listed({"old": "3", "gone": "4"}, 0.0)
+    lag.delivered("old", "6")
+    assert lag.seconds(50.0) == 0.0
+    lag.listed({"old": "6", "new": "5"}, 60.0)
+    assert lag.seconds(110.0) == 0.0
+
+
+def test_what_is_forgiven_once_is_no_excuse_for_what_vanishes_next() -> None:
+    lag = WatchLag()
+    for uid in ("a", "b", "c"):
+        lag.delivered(uid, "5")
+    lag.listed({"b": "5", "c": "5"}, 0.0)
+    lag.delivered("c", "6")
+    lag.listed({"c": "6"}, 60.0)
+    assert lag.seconds(90.0) == 30.0
 
 
 def test_a_dead_watch_is_reported_after_a_while() -> None:

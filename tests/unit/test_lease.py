@@ -11,6 +11,7 @@ import yaml
 from metronome_salesforce.execution.lease import (
     LABEL,
     LeaseLostError,
+    SharedLease,
     SyncLease,
     Timing,
     is_free,
@@ -19,8 +20,10 @@ from metronome_salesforce.execution.lease import (
 )
 from metronome_salesforce.hosts import HostRules
 from metronome_salesforce.kube import Kube
+from metronome_salesforce.linkqueue import LinkSet
 from metronome_salesforce.metrics import Metrics
-from metronome_salesforce.reconciling import Runtime, SyncWorker
+from metronome_salesforce.reconciling import SyncWorker
+from metronome_salesforce.runtime import Runtime
 from metronome_salesforce.sandbox.kubernetes import KubernetesSandbox, Match
 
 SYNC: dict[str, Any] = {
@@ -202,6 +205,44 @@ async def test_a_lease_that_somebody_deleted_is_made_again(
     assert cluster.get("leases", NAME)["spec"]["holderIdentity"] == "me"
 
 
+async def test_two_that_share_a_lease_give_it_back_together(
+    cluster: KubernetesSandbox, kube: Kube
+) -> None:
+    """Renewed all the while; a rival gets it when the last one has gone."""
+    shared = SharedLease(SyncLease(kube, SYNC, "me", QUICK))
+    rival = SyncLease(kube, SYNC, "rival", QUICK)
+    answers = list(await asyncio.gather(shared.try_acquire(), shared.try_acquire()))
+    assert answers == [None, None]
+    await shared.release()
+    for _ in range(15):
+        assert await rival.try_acquire() == "me"
+        await asyncio.sleep(0.1)
+    assert not shared.lost.done()
+    await shared.release()
+    assert "holderIdentity" not in cluster.get("leases", NAME)["spec"]
+    assert await rival.try_acquire() is None
+    assert await shared.try_acquire() == "rival"
+
+
+async def test_a_shared_lease_is_lost_to_all(cluster: KubernetesSandbox, kube: Kube) -> None:
+    """Nobody else joins, until those who used it have stopped."""
+    shared = SharedLease(SyncLease(kube, SYNC, "me", QUICK))
+    assert await shared.try_acquire() is None
+    assert await shared.try_acquire() is None
+    taken = cluster.get("leases", NAME)
+    taken["spec"]["holderIdentity"] = "thief"
+    await kube.replace_lease("default", taken, 5)
+    await asyncio.wait({shared.lost}, timeout=2)
+    with pytest.raises(LeaseLostError, match="thief"):
+        await shared.lost
+    assert await shared.try_acquire() is not None
+    await shared.release()
+    assert await shared.try_acquire() is not None
+    await shared.release()
+    assert cluster.get("leases", NAME)["spec"]["holderIdentity"] == "thief"
+    assert await shared.try_acquire() == "thief"
+
+
 async def test_a_lease_is_renewed_while_the_worker_prepares_its_cycle(
     cluster: KubernetesSandbox, kube: Kube
 ) -> None:
@@ -225,7 +266,8 @@ async def test_a_lease_is_renewed_while_the_worker_prepares_its_cycle(
         slots=asyncio.Semaphore(1),
         timing=QUICK,
     )
-    serving = asyncio.create_task(SyncWorker(body, runtime).run())
+    links = LinkSet(("default", "acme"), lambda: None)
+    serving = asyncio.create_task(SyncWorker(body, runtime, links).run())
     rival = SyncLease(kube, SYNC, "rival", QUICK)
     try:
         for _ in range(500):

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from metronome_salesforce.metrics import Metrics
+from metronome_salesforce.relinking import LinkReport
 from metronome_salesforce.report import Counts, CycleReport, Outcome, Trigger
 
 ACME, OTHER = ("billing", "acme"), ("billing", "other")
@@ -116,6 +117,25 @@ def test_running_is_shown(metrics: Metrics) -> None:
     assert scraped(metrics, "running", **IDENTITY) == {(): 1}
     metrics.running(ACME, now=False)
     assert scraped(metrics, "running", **IDENTITY) == {(): 0}
+
+
+def test_links_are_counted(metrics: Metrics) -> None:
+    metrics.linked(ACME, LinkReport(moved={"Usage": 7, "Invoice": 1}))
+    metrics.linked(ACME, LinkReport(outcome=Outcome.FAILED))
+    metrics.linked(ACME, None)
+    metrics.noticed(ACME, 2)
+    metrics.show_links(ACME, {"ready": 3, "conflict": 1}, 2)
+    metrics.requested(ACME, [("salesforce", "query", "200", 9)])
+    assert scraped(metrics, "link_runs_total", **IDENTITY) == {
+        ("Succeeded",): 1,
+        ("Failed",): 1,
+        ("Stopped",): 1,
+    }
+    assert scraped(metrics, "link_rows_total", **IDENTITY) == {("Usage",): 7, ("Invoice",): 1}
+    assert scraped(metrics, "noticed_edits_total", **IDENTITY) == {(): 2}
+    assert scraped(metrics, "links", **IDENTITY) == {("ready",): 3, ("conflict",): 1}
+    assert scraped(metrics, "link_conflicts", **IDENTITY) == {(): 2}
+    assert sum(scraped(metrics, "api_requests_total", **IDENTITY).values()) == 9
 
 
 def test_everything_of_a_deleted_sync_goes_and_nothing_else(metrics: Metrics) -> None:

@@ -565,25 +565,6 @@ async def test_usage_between_other_times_than_utc_midnights_is_refused(
     assert server.asked == []
 
 
-async def test_one_customer_is_read_by_id() -> None:
-    config = {"salesforce_account_id": "001Hs00001AbCdEIAV"}
-    with ScriptedMetronome(Answer({"data": customer(1, customer_config=config)})) as server:
-        async with client_of(server.url) as client:
-            read = await client.customer("customer-1")
-    assert read.customer_config.salesforce_account_id == "001Hs00001AbCdEIAV"
-    assert server.asked[0].path == "/v1/customers/customer-1"
-
-
-async def test_one_customer_that_cannot_be_read_is_a_failure() -> None:
-    answer = Answer({"data": customer(1, name=["SECRET"])})
-    with ScriptedMetronome(answer, answer) as server:
-        async with client_of(server.url) as client:
-            with pytest.raises(RetriableError, match=r"data\.name must be a string") as caught:
-                await client.customer("customer-1")
-    assert caught.value.reason == "MetronomeUnreadable"
-    assert "SECRET" not in str(caught.value)
-
-
 async def test_a_customer_that_vanishes_between_two_pages_is_told() -> None:
     answers = page(invoice("i-1"), cursor="a"), Answer({"message": "not found"}, status=404)
     with ScriptedMetronome(*answers) as server:

@@ -373,7 +373,7 @@ async def test_a_customer_or_plan_that_vanished_is_no_failure(clock: Clock) -> N
             with pytest.raises(CustomerGone) as customer:
                 await anext(client.invoices("c-1"))
             with pytest.raises(CustomerGone):
-                await client.customer("c-1")
+                await client.update_config("c-1", salesforce_account_id=None)
             with pytest.raises(PlanGone) as plan:
                 await anext(client.plan_customers("p-1"))
     assert customer.value.id == "c-1"

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from metronome_salesforce import cli, hosts
 from metronome_salesforce.canon import LongText, Lookup, MasterDetail, Number, Picklist, Text
+from metronome_salesforce.linking import LinkReason
 from metronome_salesforce.manifests import load
 from metronome_salesforce.mapping import AutoNumber, Field, Formula, ObjectMapping, Role, RollUp
 from metronome_salesforce.metrics import Metrics
@@ -310,9 +311,9 @@ _WORD = re.compile(r"[A-Z][a-z]+")
 # Words in the code that look like reasons: Kubernetes and Salesforce vocabulary.
 _NO_REASONS = frozenset({
     "AutoNumber", "BearerToken", "BlankAsZero", "ConfigMap", "ControlledByParent", "CustomField",
-    "CustomObject", "CustomerLink", "CycleReport", "DailyApiRequests", "DateTime",
-    "LastModifiedById", "LongTextArea", "MasterDetail", "MetronomeSource", "MetronomeSync",
-    "PermissionSet", "ReadWrite", "SetNull",
+    "CustomObject", "CustomerLink", "CustomerLinks", "CycleReport", "DailyApiRequests", "DateTime",
+    "LastModifiedById", "LongTextArea", "MasterDetail", "MasterRecordId", "MetronomeSource",
+    "MetronomeSync", "MetronomeSyncs", "PermissionSet", "ReadWrite", "SetNull", "WriteBack",
 })  # fmt: skip
 _NO_REASONS_IN_CONDITIONS = frozenset({
     "False", "Normal", "Ready", "Reconciling", "Stalled", "True", "Unknown", "Warning",
@@ -340,14 +341,18 @@ def _reasons() -> set[str]:
         text for path in _product_files() for text in _strings(path) if _COMPOUND.fullmatch(text)
     }
     words = {
-        text for text in _strings(PACKAGE / "conditions.py") if _WORD.fullmatch(text)
+        text
+        for name in ("conditions", "linkstatus")
+        for text in _strings(PACKAGE / f"{name}.py")
+        if _WORD.fullmatch(text)
     } - _NO_REASONS_IN_CONDITIONS
     names = {mapping.name for mapping in OBJECTS}
     # Requests are told by an Event whose reason is the trigger; the other triggers are none.
     triggers = {trigger.value for trigger in Trigger}
     told = {Trigger.REQUESTED.value, Trigger.FULL_RESYNC.value}
     outcomes = {outcome.value for outcome in Outcome}
-    return (compounds - _NO_REASONS - names - triggers) | words | outcomes | told
+    links = {reason.value for reason in LinkReason}
+    return (compounds - _NO_REASONS - names - triggers) | words | outcomes | told | links
 
 
 def _section(title: str) -> str:
@@ -398,7 +403,8 @@ def test_every_field_that_is_named_exists() -> None:
     named = set(re.findall(r"`((?:spec|status)\.(?!py`)[\w.]+)", README.read_text("utf-8")))
     known = {
         f"{part}.{path}"
-        for part, schema in _crd("metronomesyncs").items()
+        for plural in ("metronomesyncs", "customerlinks")
+        for part, schema in _crd(plural).items()
         for path, _, _ in _leaves(schema)
     }
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from typing import Any
-from urllib.parse import quote_plus
+from urllib.parse import parse_qs, quote_plus, urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metronome_salesforce.errors import ConfigError, RetriableError
+from metronome_salesforce.errors import ConfigError, ProductError, RetriableError
 from metronome_salesforce.objects import (
     CUSTOMER,
     INVOICE,
@@ -21,7 +21,7 @@ from metronome_salesforce.objects import (
 )
 from metronome_salesforce.salesforce.credentials import ClientSecret
 from metronome_salesforce.salesforce.failures import RetryPolicy
-from metronome_salesforce.salesforce.reading import id_18, in_chunks, literal, select_for
+from metronome_salesforce.salesforce.reading import account_ids, in_chunks, literal, select_for
 from metronome_salesforce.salesforce.session import Session
 from metronome_salesforce.salesforce.target import SalesforceTarget
 from metronome_salesforce.scope import Scope
@@ -149,24 +149,26 @@ def test_every_content_field_is_selected_when_it_is_asked_for(mapping: Any) -> N
     assert set(select_for(mapping, content=False).paths) <= set(paths)
 
 
-def test_ids_of_customers_are_escaped_and_split_to_fit_the_address() -> None:
+def test_ids_of_customers_are_escaped_and_no_url_gets_too_long() -> None:
     """A URI of more than 16 kB is refused, by proxies even 8 kB; an empty list is malformed."""
-    ids = [f"0b9a{n:04d}-0000-4000-8000-000000000000" for n in range(1000)]
+    ids = [f"0b9a{n:04d}-0000-4000-8000-000000000000" for n in range(1100)]
     evil = "x' OR Name != '\\"
-    with (
-        ScriptedSalesforce(by=lambda _: page()) as server,
-        target_of(server.url) as target,
-    ):
+
+    def answer(asked: Asked) -> Answer:
+        return page() if asked.method == "GET" else composed(200, page().document)
+
+    with ScriptedSalesforce(by=answer) as server, target_of(server.url) as target:
         assert list(target.read_of_customers(INVOICE, [])) == []
         assert not server.asked
         assert list(target.read_of_customers(INVOICE, [evil, *ids])) == []
         with pytest.raises(ValueError, match="no customer"):
             list(target.read_of_customers(PLAN, ids))
-    queries = [asked.query["q"] for asked in server.asked]
-    assert len(queries) < 12
+    long, short = server.asked
+    [part] = long.json["compositeRequest"]
+    queries = [parse_qs(urlsplit(part["url"]).query)["q"][0], short.query["q"]]
     assert "IN ('x\\' OR Name != \\'\\\\'," in queries[0]
-    assert all(len(quote_plus(query)) < 7_600 for query in queries)
-    assert sum(query.count("-4000-8000-") for query in queries) == 1000
+    assert len(quote_plus(queries[1])) < 7_600
+    assert [query.count("-4000-8000-") for query in queries] == [999, 101]
 
 
 def test_accounts_are_asked_for_by_id_only_where_the_text_is_an_id() -> None:
@@ -254,14 +256,82 @@ def test_the_usage_scope_is_a_day() -> None:
     ],
 )
 def test_ids_are_checked_and_brought_to_18_characters(text: str, expected: str | None) -> None:
-    assert id_18(text) == expected
+    assert account_ids([text]) == ([] if expected is None else [expected])
 
 
-@given(st.lists(st.text(max_size=60), max_size=400), st.integers(min_value=500, max_value=9000))
-def test_chunks_hold_every_value_once_within_their_room(values: list[str], room: int) -> None:
-    chunks = list(in_chunks("Id", values, room=room))
-    assert "".join(chunks).count("IN (") >= len(chunks)
+@given(st.lists(st.text(max_size=3_999), max_size=30), st.integers(min_value=0, max_value=2_500))
+def test_chunks_hold_every_value_once_and_are_no_longer_than_soql_may_be(
+    texts: list[str], ids: int
+) -> None:
+    values = [*texts, *(f"{number:036}" for number in range(ids))]
+    chunks = list(in_chunks("Id", values))
     inside = [chunk.removeprefix("Id IN (").removesuffix(")") for chunk in chunks]
     assert ",".join(inside) == ",".join(map(literal, values))
-    for chunk, content in zip(chunks, inside, strict=True):
-        assert len(quote_plus(chunk)) <= room or content in map(literal, values)
+    assert all(0 < len(chunk) < 90_000 for chunk in chunks)
+    assert len(chunks) <= len(values)
+
+
+def test_a_query_too_long_for_a_url_is_sent_in_a_body_and_read_to_its_end() -> None:
+    """One call for 1,000 customers; its pages are followed as any other's."""
+    customers = [f"00000000-0000-4000-8000-{number:012}" for number in range(1_000)]
+    sent: list[str] = []
+
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "GET":
+            return page(invoice(2))
+        [part] = asked.json["compositeRequest"]
+        url = urlsplit(part["url"])
+        assert (part["method"], url.path) == ("GET", f"{DATA}/query")
+        sent.extend(parse_qs(url.query)["q"])
+        first = page(invoice(1), more="01g-1").document
+        return composed(200, first)
+
+    with ScriptedSalesforce(by=answer) as server, target_of(server.url) as target:
+        pages = list(target.read_of_customers(INVOICE, customers))
+
+    assert [len(rows) for rows in pages] == [1, 1]
+    assert [asked.path for asked in server.asked] == [f"{DATA}/composite", f"{DATA}/query/01g-1"]
+    assert all(f"'{one}'" in sent[0] for one in customers)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "reason", "asked"),
+    [
+        (400, "INVALID_FIELD", "FieldNotAccessible", 1),
+        (400, "QUERY_TIMEOUT", "SalesforceUnavailable", 3),
+        (503, "SERVER_UNAVAILABLE", "SalesforceUnavailable", 3),
+    ],
+)
+def test_what_a_query_in_a_body_fails_with_is_told_as_if_it_were_in_a_url(
+    status: int, code: str, reason: str, asked: int
+) -> None:
+    """The composite request itself is answered with 200 then."""
+    answers = [composed(status, [{"errorCode": code, "message": "no"}])] * asked
+    customers = [f"customer-of-{number:036}" for number in range(500)]
+    with (
+        ScriptedSalesforce(*answers) as server,
+        target_of(server.url) as target,
+        pytest.raises(ProductError) as raised,
+    ):
+        list(target.read_of_customers(CUSTOMER, customers))
+    assert raised.value.reason == reason
+    assert len(server.asked) == asked
+
+
+def invoice(number: int) -> dict[str, Any]:
+    return {
+        "Id": f"a02Ax000000000{number}",
+        "Metronome_Invoice_ID__c": f"invoice{number}",
+        "Metronome_Customer_ID__c": "c",
+        "Sync_Hash__c": None,
+        "LastModifiedById": USER_ID,
+        "Account__c": None,
+        "Orphaned_Customer__r": None,
+        "Status__c": "Draft",
+    }
+
+
+def composed(status: int, body: Any) -> Answer:
+    """The answer to a composite request of one part."""
+    part = {"body": body, "httpHeaders": {}, "httpStatusCode": status, "referenceId": "query"}
+    return Answer({"compositeResponse": [part]})

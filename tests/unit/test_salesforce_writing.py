@@ -90,7 +90,7 @@ def test_an_upsert_says_what_the_resource_wants_to_hear() -> None:
             "Invoice",
             Operation.UPDATE,
             "inv_2",
-            {"Orphaned_Customer__c": None, "Account__c": ACCOUNT},
+            {"Name": "Two", "Orphaned_Customer__c": None, "Account__c": ACCOUNT},
             id="a00",
         ),
     ]
@@ -126,11 +126,40 @@ def test_an_upsert_says_what_the_resource_wants_to_hear() -> None:
             {
                 "attributes": {"type": "Metronome_Invoice__c"},
                 "Metronome_Invoice_ID__c": "inv_2",
+                "Name": "Two",
                 "Orphaned_Customer__c": None,
                 "Account__c": ACCOUNT,
             },
         ],
     }
+
+
+def test_what_only_moves_is_updated_by_id_and_never_created() -> None:
+    """A row that was deleted meanwhile has nothing to move; the others keep their order."""
+
+    def move(key: str) -> Write:
+        fields: dict[str, Value] = {"Orphaned_Customer__c": None, "Account__c": ACCOUNT}
+        return Write("Invoice", Operation.UPDATE, key, fields, id=f"id-{key}")
+
+    made = Write("Invoice", Operation.CREATE, "new", {"Name": "New", "Account__c": ACCOUNT})
+    writes = [move("one"), made, move("deleted"), move("refused")]
+
+    def answer(asked: Asked) -> Answer:
+        if asked.path.endswith("Metronome_Invoice_ID__c"):
+            return Answer([done(created=True)])
+        codes = {"id-one": None, "id-deleted": "ENTITY_IS_DELETED", "id-refused": "INVALID_FIELD"}
+        found = [codes[one["id"]] for one in asked.json["records"]]
+        return Answer([done() if code is None else refused(code) for code in found])
+
+    with ScriptedSalesforce(by=answer) as server, target_of(server.url) as target:
+        results = target.write(INVOICE, writes)
+
+    assert [one.write for one in results] == writes
+    assert [one.created for one in results] == [False, True, False, False]
+    assert [one.error and one.error.code for one in results] == [None, None, None, "INVALID_FIELD"]
+    by_id = server.asked[0]
+    assert by_id.path == f"{DATA}/composite/sobjects"
+    assert all("Metronome_Invoice_ID__c" not in one for one in by_id.json["records"])
 
 
 def test_a_master_is_named_by_its_key() -> None:

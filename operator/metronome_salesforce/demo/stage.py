@@ -1,6 +1,7 @@
 """What the demo plays on: emulated services, the operator's process, manifests that fit them."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -38,10 +39,16 @@ SETTINGS = MappingProxyType(
 )
 """The environment of an operator, or of `sync -f`, that works on the sandbox."""
 
+ORPHANS = "Metronome_Orphan_Customer__c"
+
 _SALESFORCE_VERSION = "66.0"
+_PERMISSION_SET = "Metronome_Integration"
+_PERSON = "sales@sandbox.example"
+_WATCH_EVERY = "2s"
 _STOP_SECONDS = 20.0
 _LOG_TAIL = 30
 _LINKED = 2
+_OTHERS = 3
 _PLAIN_NAME = 40
 
 Json = dict[str, Any]
@@ -55,7 +62,9 @@ class DemoError(Exception):
 class Stage:
     """Everything that runs, and where what it writes is.
 
-    `newcomer` is the id of the customer that gets an Account on the second day, if there is one.
+    `newcomer` is the id of the customer that gets an Account on the second day by Metronome, if
+    there is one, `asked` of the one that gets one by a CustomerLink, `chosen` by a person in
+    Salesforce.
     """
 
     tenant: Tenant
@@ -67,6 +76,8 @@ class Stage:
     operator: subprocess.Popen[bytes]
     operator_url: str
     newcomer: str | None
+    asked: str | None
+    chosen: str | None
 
     @property
     def kubeconfig(self) -> Path:
@@ -79,6 +90,11 @@ class Stage:
         return self.folder / "manifests"
 
     @property
+    def links(self) -> Path:
+        """The folder with CustomerLinks: below the manifests, so that these do not apply them."""
+        return self.manifests / "links"
+
+    @property
     def operator_log(self) -> Path:
         """What the operator logs."""
         return self.folder / "operator.log"
@@ -88,9 +104,47 @@ class Stage:
         text = self.operator_log.read_text("utf-8", "replace")
         return "\n".join(text.splitlines()[-_LOG_TAIL:])
 
-    def link(self, customer_id: str) -> str:
-        """Let sales create the customer's Account and put its id into Metronome; its name."""
-        return _link(self.tenant, self.org, customer_id)
+    def name_of(self, customer_id: str) -> str:
+        """The customer's name in Metronome."""
+        name: str = self.tenant.customer(customer_id)["name"]
+        return name
+
+    def add_account(self, customer_id: str) -> str:
+        """Let sales create the Account of a customer; its id."""
+        return self.org.insert("Account", {"Name": self.name_of(customer_id)})
+
+    def choose(self, record_id: str, account_id: str) -> None:
+        """Let a person set the Account on an Orphaned Customer record."""
+        if _PERSON not in self.org.users:
+            self.org.add_user(_PERSON)
+            # That for people only reads.
+            self.org.assign_permission_set(_PERSON, _PERMISSION_SET)
+        self.org.update(ORPHANS, record_id, {"Account__c": account_id}, username=_PERSON)
+
+    def link_path(self, customer_id: str) -> Path:
+        """The file of the customer's CustomerLink, if one was written, called as the link."""
+        name = re.sub(r"[^a-z0-9]+", "-", self.name_of(customer_id).lower()).strip("-")
+        return self.links / f"{name}.yaml"
+
+    def write_link(self, customer_id: str, account_id: str) -> Path:
+        """Write a CustomerLink to its file; raises DemoError."""
+        path = self.link_path(customer_id)
+        document = {
+            "apiVersion": API_VERSION,
+            "kind": "CustomerLink",
+            "metadata": {"name": path.stem},
+            "spec": {
+                "syncRef": {"name": SYNC},
+                "customer": {"id": customer_id},
+                "account": {"id": account_id},
+            },
+        }
+        try:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(yaml.safe_dump(document, sort_keys=False), "utf-8")
+        except OSError as error:
+            raise DemoError(f"cannot write to {path.parent}: {error.strerror}") from None
+        return path
 
 
 @contextmanager
@@ -113,7 +167,10 @@ def set_up(folder: Path, customers: int, *, lag: timedelta) -> Iterator[Stage]:
         _deploy_package(org)
         to_link = _customers_to_link(tenant)
         for customer_id in to_link[:_LINKED]:
-            _link(tenant, org, customer_id)
+            tenant.set_salesforce_account(
+                customer_id, org.insert("Account", {"Name": tenant.customer(customer_id)["name"]})
+            )
+        others = to_link[_LINKED:]
         kubeconfig = folder / "kubeconfig"
         try:
             _write_manifests(folder / "manifests", metronome.url, https.url, org, authority)
@@ -134,7 +191,9 @@ def set_up(folder: Path, customers: int, *, lag: timedelta) -> Iterator[Stage]:
             folder=folder,
             operator=stack.enter_context(_operator(kubeconfig, log.fileno(), port)),
             operator_url=f"http://127.0.0.1:{port}",
-            newcomer=next(iter(to_link[_LINKED:]), None),
+            newcomer=next(iter(others), None),
+            asked=next(iter(others[1:]), None),
+            chosen=next(iter([*others[2:], *others[1:2]]), None),
         )
 
 
@@ -142,7 +201,7 @@ def _deploy_package(org: SalesforceOrg) -> None:
     result = org.deploy(package_zip(_SALESFORCE_VERSION))
     if not result.success:
         raise DemoError("the sandbox org refused the package")
-    org.assign_permission_set(INTEGRATION, "Metronome_Integration")
+    org.assign_permission_set(INTEGRATION, _PERMISSION_SET)
 
 
 def _install_crds() -> None:
@@ -159,16 +218,10 @@ def _crd_files() -> list[Path]:
 
 
 def _customers_to_link(tenant: Tenant) -> list[str]:
-    """Three customers, or as many as there are, about whom there is most to see."""
+    """Five customers, or as many as there are, about whom there is most to see."""
     plain = [one for one in tenant.customers() if len(one["name"]) <= _PLAIN_NAME]
     plain.sort(key=lambda one: len(tenant.invoices(one["id"])), reverse=True)
-    return [one["id"] for one in plain[: _LINKED + 1]]
-
-
-def _link(tenant: Tenant, org: SalesforceOrg, customer_id: str) -> str:
-    name: str = tenant.customer(customer_id)["name"]
-    tenant.set_salesforce_account(customer_id, org.insert("Account", {"Name": name}))
-    return name
+    return [one["id"] for one in plain[: _LINKED + _OTHERS]]
 
 
 # -- manifests -----------------------------------------------------------------------------------
@@ -207,6 +260,7 @@ def _write_manifests(
                         "credentialsSecretRef": {"name": "salesforce"},
                         "caBundleConfigMapRef": {"name": "sandbox-ca"},
                     },
+                    "linking": {"watchSalesforceEvery": _WATCH_EVERY},
                 },
             }
         ],

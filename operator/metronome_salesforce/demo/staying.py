@@ -24,7 +24,7 @@ Everything stays up until ctrl-C.
               kubectl describe msync {SYNC}
               kubectl annotate --overwrite msync {SYNC} {REQUESTED_AT}="$(date)"
               kubectl delete msync {SYNC}
-              kubectl apply --validate=false -f {_short(stage.manifests)}
+              kubectl apply --validate=false -f {_short(stage.manifests)}{_link_hints(stage)}
   Metronome   {stage.metronome_url}/v1/customers  (Authorization: Bearer {API_KEY})
               a day passes: curl -X POST -H 'Content-Type: application/json' \\
                 -d '{{"days": 1}}' {stage.metronome_url}/_sandbox/advance
@@ -37,6 +37,17 @@ Without the cluster, from the same manifests (sync instead of plan writes):
 {_plan_command(stage)}
 """,
         flush=True,
+    )
+
+
+def _link_hints(stage: Stage) -> str:
+    """What to type with the CustomerLink that the story wrote, if it did."""
+    if stage.asked is None:
+        return ""
+    path, indent = stage.link_path(stage.asked), "\n" + " " * 14
+    return (
+        f"{indent}kubectl apply --validate=false -f {_short(path)}"
+        f"{indent}kubectl get clink; kubectl delete clink {path.stem}"
     )
 
 

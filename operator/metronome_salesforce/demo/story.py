@@ -1,4 +1,4 @@
-"""The story that the demo tells: a first cycle, a day with a new Account, and a quiet day."""
+"""The story that the demo tells: a first cycle, a day with new Accounts, and a quiet day."""
 
 import json
 import time
@@ -8,6 +8,7 @@ from typing import Any
 
 from kubernetes import client
 
+from metronome_salesforce.demo.linking import tell_of_links
 from metronome_salesforce.demo.stage import NAMESPACE, SYNC, DemoError, Stage, apply
 from metronome_salesforce.demo.tables import (
     account_text,
@@ -42,7 +43,8 @@ def tell(stage: Stage) -> None:
     _say("\nA day passes in Metronome: new usage, recomputed drafts ...")
     stage.tenant.advance(timedelta(days=1))
     if stage.newcomer is not None:
-        name = stage.link(stage.newcomer)
+        stage.tenant.set_salesforce_account(stage.newcomer, stage.add_account(stage.newcomer))
+        name = stage.name_of(stage.newcomer)
         _say(f"Sales creates the Account {name} and puts its Salesforce id into Metronome.")
     _say("A cycle is requested.")
     stage.org.statistics.reset()
@@ -54,6 +56,8 @@ def tell(stage: Stage) -> None:
     _say(f"  compared and left alone: {unchanged} rows")
     if stage.newcomer is not None:
         _say(account_text(stage.org, stage.newcomer))
+
+    tell_of_links(stage)
 
     _say("\nNothing happens in Metronome, and another cycle is requested.")
     stage.org.statistics.reset()

@@ -7,9 +7,9 @@ from typing import Any
 
 from tabulate import tabulate
 
+from metronome_salesforce.demo.stage import ORPHANS
 from metronome_salesforce.sandbox.salesforce import SalesforceOrg
 
-_ORPHANS = "Metronome_Orphan_Customer__c"
 _HANGING = {
     "Metronome_Customer_Plan__c": "plans",
     "Metronome_Invoice__c": "invoices",
@@ -39,7 +39,7 @@ def customers_table(org: SalesforceOrg) -> str:
     """Linked and orphaned customers with their sums, the largest current spend first."""
     accounts = {row["Id"]: row for row in org.rows("Account")}
     rows: list[tuple[Decimal, Sequence[str]]] = []
-    for one in org.rows(_ORPHANS):
+    for one in org.rows(ORPHANS):
         account = accounts.get(one["Account__c"])
         spend = one["Current_Spend__c"]
         row = (
@@ -56,20 +56,40 @@ def customers_table(org: SalesforceOrg) -> str:
     return _table([row for _, row in rows[:_ROWS_SHOWN]], headers, "llrlrr")
 
 
+def record_of(org: SalesforceOrg, customer_id: str) -> Json:
+    """The Orphaned Customer record of a customer."""
+    (record,) = (row for row in org.rows(ORPHANS) if row["Metronome_Customer_ID__c"] == customer_id)
+    return record
+
+
 def account_text(org: SalesforceOrg, customer_id: str) -> str:
     """What hangs on the Account of a customer, and on its Orphaned Customer record still."""
-    (record,) = (
-        row for row in org.rows(_ORPHANS) if row["Metronome_Customer_ID__c"] == customer_id
-    )
-    on_account = {
-        what: _hanging(org, what, "Account__c", record["Account__c"]) for what in _HANGING
-    }
-    left = sum(_hanging(org, what, "Orphaned_Customer__c", record["Id"]) for what in _HANGING)
-    listed = ", ".join(f"{_HANGING[what]} {count}" for what, count in on_account.items())
+    record = record_of(org, customer_id)
+    on_account = _counts(org, "Account__c", record["Account__c"])
+    left = sum(_counts(org, "Orphaned_Customer__c", record["Id"]).values())
     return (
-        f"On the Account {_name(record['Name'])} hang now: {listed}.\n"
+        f"On the Account {_name(record['Name'])} hang now: {_listed(on_account)}.\n"
         f"Left on its Orphaned Customer record: {left} rows."
     )
+
+
+def orphan_text(org: SalesforceOrg, customer_id: str, account_id: str) -> str:
+    """What hangs on the Orphaned Customer record of a customer, and on an Account still."""
+    record = record_of(org, customer_id)
+    on_record = _counts(org, "Orphaned_Customer__c", record["Id"])
+    left = sum(_counts(org, "Account__c", account_id).values())
+    return (
+        f"On the Orphaned Customer record hang again: {_listed(on_record)}.\n"
+        f"Left on the Account: {left} rows."
+    )
+
+
+def _counts(org: SalesforceOrg, lookup: str, target: str) -> dict[str, int]:
+    return {what: _hanging(org, what, lookup, target) for what in _HANGING}
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{_HANGING[what]} {count}" for what, count in counts.items())
 
 
 def _hanging(org: SalesforceOrg, sobject: str, lookup: str, target: str) -> int:

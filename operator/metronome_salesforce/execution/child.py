@@ -4,8 +4,9 @@ A child process, because a cycle computes and blocks for minutes: the event loop
 other resources must not wait for it, its memory goes back to the system when it ends, and it can be
 killed. The two speak over the standard streams:
 
-    stdin   the request, one line of JSON with the credentials; then it stays open as a lifeline:
-            when it ends, the parent is gone and the child exits at once
+    stdin   the request, one line of JSON with the credentials; then {"relinked": {customer:
+            [Account or null, source or null]}} for customers that are moved meanwhile. It stays
+            open as a lifeline: when it ends, the parent is gone and the child exits at once
     stdout  lines of JSON: {"progress": {"stage", "done", "total"}} and at last {"report": {...}}
     stderr  log lines, which go to our log with the sync's name
 
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from metronome_salesforce.planning import Place
 from metronome_salesforce.report import CycleReport, Outcome, Retry, Trigger
 
 logger = logging.getLogger(__name__)
@@ -74,11 +76,15 @@ async def run_child(
     request: Json,
     *,
     on_progress: Callable[[Progress], None],
+    relinked: "asyncio.Queue[Mapping[str, Place]] | None" = None,
     deadline: float | None = None,
     command: Sequence[str] | None = None,
     grace: float = GRACE_SECONDS,
 ) -> CycleReport:
     """Run one cycle and return its report; `deadline` and `grace` are seconds.
+
+    What comes into `relinked` meanwhile is passed on to the child, and is done there once it has
+    been sent.
 
     A child that ends without a report gives outcome Failed with reason `CycleCrashed`, one that
     takes longer than `deadline` is stopped and gives `DeadlineExceeded`. When the caller is
@@ -97,7 +103,7 @@ async def run_child(
     except OSError as error:  # no memory, too many processes or open files
         sentence = f"The cycle's process could not be started: {error.strerror}. It is tried again."
         return failed_report(request, started, "CycleCrashed", sentence)
-    conversation = _Conversation(process, request, on_progress)
+    conversation = _Conversation(process, request, on_progress, relinked or asyncio.Queue())
     late = False
     try:
         async with asyncio.timeout(deadline):
@@ -135,6 +141,7 @@ class _Conversation:
         process: asyncio.subprocess.Process,
         request: Json,
         on_progress: Callable[[Progress], None],
+        relinked: "asyncio.Queue[Mapping[str, Place]]",
     ) -> None:
         self.report: CycleReport | None = None
         self.garbled = False
@@ -142,7 +149,9 @@ class _Conversation:
         self._request = request
         self._on_progress = on_progress
         self._secrets = _secrets(request)
+        self._relinked = relinked
         self._logging = asyncio.create_task(self._pass_logs())
+        self._telling: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Send the request and listen until the child has reported or closed its output."""
@@ -153,6 +162,7 @@ class _Conversation:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             stdin.write(json.dumps(self._request).encode() + b"\n")
             await stdin.drain()
+        self._telling = asyncio.create_task(self._tell_relinked(stdin))
         async for line in _lines(stdout, _LONGEST_LINE):
             if self._hear(line):
                 break
@@ -162,12 +172,23 @@ class _Conversation:
 
     async def end(self) -> None:
         """Read the log to its end; for when the child is gone."""
+        if self._telling is not None:
+            self._telling.cancel()
+            await asyncio.gather(self._telling, return_exceptions=True)
         # A grandchild may hold stderr open for ever; nothing of ours starts one.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1):
                 await self._logging
         if self._process.stdin is not None:
             self._process.stdin.close()
+
+    async def _tell_relinked(self, stdin: asyncio.StreamWriter) -> None:
+        while True:
+            places = await self._relinked.get()
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                stdin.write(json.dumps({"relinked": dict(places)}).encode() + b"\n")
+                await stdin.drain()
+            self._relinked.task_done()
 
     def _hear(self, line: bytes) -> bool:
         """Take one line of the child's output; True when that was the report."""

@@ -1,8 +1,8 @@
-"""One cycle per MetronomeSync at a time, cluster-wide, by a Lease.
+"""One operator per MetronomeSync at a time, cluster-wide, by a Lease.
 
 Two operators by mistake, an old pod that is slow to die, a laptop beside the cluster: only the
-holder of the Lease may run a cycle, and one that cannot renew it stops its cycle before anybody
-else may take it over.
+holder of the Lease may run a cycle or move a customer, and one that cannot renew it stops what it
+does before anybody else may take it over.
 
 Clocks of different machines are never compared: a Lease has expired when its record has not changed
 for its whole duration while we watched, by our own monotonic clock. Writes are guarded by
@@ -223,6 +223,58 @@ class SyncLease:
         if new:
             return await self._api.create_lease(self._namespace, lease, _CALL_SECONDS)
         return await self._api.replace_lease(self._namespace, lease, _CALL_SECONDS)
+
+
+class SharedLease:
+    """One Lease for all that one process does for a MetronomeSync at the same time.
+
+    A cycle and a link run may act together: the first of them takes the Lease, the last one gives
+    it back. Each that got it waits for `lost` beside its work, and stops when that ends.
+    """
+
+    def __init__(self, lease: SyncLease) -> None:
+        self._lease = lease
+        self._users = 0
+        self._turn = asyncio.Lock()
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def lost(self) -> asyncio.Task[None]:
+        """Ends with LeaseLostError when the Lease is lost, and never before; for its users.
+
+        To be waited for with `asyncio.wait`, as cancelling it would end the renewals.
+        """
+        if self._keeper is None:
+            raise RuntimeError("a Lease that is not held cannot be lost")
+        return self._keeper
+
+    async def try_acquire(self) -> str | None:
+        """Try once; None when the Lease is held by us now, else the holder to wait for.
+
+        Raises KubeError when the API server could not be asked.
+        """
+        async with self._turn:
+            if self._keeper is not None and self._keeper.done():
+                return _SOMEBODY  # lost; those who used it are about to stop
+            if self._keeper is None:
+                holder = await self._lease.try_acquire()
+                if holder is not None:
+                    return holder
+                # From the first moment: whatever its users do first may take long, too.
+                self._keeper = asyncio.create_task(self._lease.keep())
+            self._users += 1
+            return None
+
+    async def release(self) -> None:
+        """End one use, and give the Lease back after the last one; failing to is no error."""
+        async with self._turn:
+            self._users -= 1
+            if self._users or self._keeper is None:
+                return
+            keeper, self._keeper = self._keeper, None
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+            await self._lease.release()
 
 
 def _metadata(sync: Json) -> Json:

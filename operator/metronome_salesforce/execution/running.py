@@ -6,7 +6,8 @@ same thing.
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime
 
 from metronome_salesforce.cycle import (
     CycleSettings,
@@ -21,6 +22,8 @@ from metronome_salesforce.hosts import host_rules
 from metronome_salesforce.inputs import SyncInputs
 from metronome_salesforce.metronome.client import MetronomeClient
 from metronome_salesforce.metronome.source import MetronomeSource, SourceSettings
+from metronome_salesforce.planning import Place
+from metronome_salesforce.relinking import LinkJob, LinkReport, failed_links, run_links
 from metronome_salesforce.report import CycleReport
 from metronome_salesforce.salesforce.credentials import parse_credentials
 from metronome_salesforce.salesforce.session import Session
@@ -44,7 +47,7 @@ async def run_sync(
     CycleStoppedError when `stop` was set, and whatever is a bug.
     """
     try:
-        source, target = connect(inputs, run, observers, environment=environment)
+        source, target = await connect(inputs, run, observers, environment=environment)
     except ProductError as error:
         report = new_report(run)
         fail(report, error)
@@ -58,20 +61,98 @@ async def run_sync(
         target.close()
 
 
-def connect(
-    inputs: SyncInputs, run: Run, observers: Observers, *, environment: Mapping[str, str]
-) -> tuple[MetronomeSource, SalesforceTarget]:
-    """Both edges, ready and not yet connected. Raises ConfigError."""
+async def run_linking(
+    inputs: SyncInputs,
+    job: LinkJob,
+    *,
+    moving: Callable[[Mapping[str, Place]], None],
+    environment: Mapping[str, str],
+    resolved: Callable[[Mapping[str, str]], None] = lambda _customers: None,
+    stop: threading.Event | None = None,
+    session: Session | None = None,
+) -> LinkReport:
+    """Move customers as `relinking.run_links` says; what keeps it from starting is reported too.
+
+    `session` is one that is kept and goes on to be used; without it one is opened for this run.
+    """
+    try:
+        source = _source(inputs, job.now, environment=environment)
+        target = await _target(inputs, source, session, environment=environment)
+    except ProductError as error:
+        return failed_links(error)
+    try:
+        return await run_links(
+            _cycle_settings(inputs.sync.spec),
+            job,
+            source,
+            target,
+            moving=moving,
+            resolved=resolved,
+            stop=stop,
+        )
+    finally:
+        await source.close()
+        if session is None:
+            target.close()
+
+
+def open_session(inputs: SyncInputs, *, environment: Mapping[str, str]) -> Session:
+    """A session with the org, not yet signed in. Raises ConfigError."""
     spec = inputs.sync.spec
-    rules = host_rules(environment)
-    rules.check(spec.metronome.base_url)
-    rules.check(spec.salesforce.instance_url)
-    session = Session(
+    host_rules(environment).check(spec.salesforce.instance_url)
+    return Session(
         spec.salesforce.instance_url,
         parse_credentials(inputs.credentials),
         spec.salesforce.api_version,
         ca_bundle=inputs.ca_bundle,
     )
+
+
+def pending_links(session: Session) -> list[str]:
+    """The customers whose Account somebody changed in the org; one query.
+
+    Raises ConfigError and RetriableError.
+    """
+    return SalesforceTarget(session).pending_links()
+
+
+async def connect(
+    inputs: SyncInputs, run: Run, observers: Observers, *, environment: Mapping[str, str]
+) -> tuple[MetronomeSource, SalesforceTarget]:
+    """Both edges, ready and not yet connected. Raises ConfigError."""
+    source = _source(
+        inputs,
+        run.now,
+        environment=environment,
+        progress=lambda done, total: observers.progress("fetch Invoice", done, total),
+    )
+    return source, await _target(inputs, source, None, environment=environment)
+
+
+async def _target(
+    inputs: SyncInputs,
+    source: MetronomeSource,
+    session: Session | None,
+    *,
+    environment: Mapping[str, str],
+) -> SalesforceTarget:
+    """The org's side of a run; closes the other side, `source`, where there can be no run."""
+    try:
+        return SalesforceTarget(session or open_session(inputs, environment=environment))
+    except BaseException:
+        await source.close()
+        raise
+
+
+def _source(
+    inputs: SyncInputs,
+    now: datetime,
+    *,
+    environment: Mapping[str, str],
+    progress: Callable[[int, int], None] | None = None,
+) -> MetronomeSource:
+    spec = inputs.sync.spec
+    host_rules(environment).check(spec.metronome.base_url)
 
     def client(source: MetronomeSource) -> MetronomeClient:
         return MetronomeClient(
@@ -83,9 +164,9 @@ def connect(
             on_duplicate=source.on_duplicate,
         )
 
-    source = MetronomeSource.connect(
+    return MetronomeSource.connect(
         SourceSettings(
-            now=run.now,
+            now=now,
             window_size=spec.window_size,
             salesforce_id_field=spec.metronome.salesforce_id_field,
             statuses=frozenset(status.upper() for status in spec.invoices.statuses),
@@ -93,9 +174,8 @@ def connect(
             concurrency=spec.metronome.max_concurrent_requests,
         ),
         client,
-        progress=lambda done, total: observers.progress("fetch Invoice", done, total),
+        progress=progress,
     )
-    return source, SalesforceTarget(session)
 
 
 def _cycle_settings(spec: MetronomeSyncSpec) -> CycleSettings:
@@ -108,4 +188,5 @@ def _cycle_settings(spec: MetronomeSyncSpec) -> CycleSettings:
         max_delete_percent=spec.prune.max_delete_percent,
         heal_edits=spec.heal_edits,
         api_budget_percent=spec.salesforce.api_budget_percent,
+        write_back=spec.linking.write_back,
     )

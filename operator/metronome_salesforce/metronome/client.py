@@ -231,23 +231,43 @@ class MetronomeClient:
         await self._http.aclose()
 
     def customers(
-        self, *, archived: bool = False, ids: Sequence[str] | None = None
+        self,
+        *,
+        archived: bool = False,
+        ids: Sequence[str] | None = None,
+        ingest_alias: str | None = None,
     ) -> AsyncGenerator[Customer, None]:
         """All active customers or, with `archived`, all archived ones: there is no list of both.
 
-        `ids` (100 at most) asks for these only.
+        `ids` (100 at most) asks for these only, `ingest_alias` for the customer who has it.
         """
-        query = {"limit": str(PAGE_SIZE)} | ({"only_archived": "true"} if archived else {})
-        return self._list(
-            _CUSTOMERS, query=query | ({} if ids is None else {"customer_ids": ",".join(ids)})
+        query = {"limit": str(PAGE_SIZE)}
+        if archived:
+            query["only_archived"] = "true"
+        if ids is not None:
+            query["customer_ids"] = ",".join(ids)
+        if ingest_alias is not None:
+            query["ingest_alias"] = ingest_alias
+        return self._list(_CUSTOMERS, query=query)
+
+    async def update_config(self, customer_id: str, *, salesforce_account_id: str | None) -> None:
+        """Set or clear a customer's Salesforce id (Metronome API, Update a customer's config).
+
+        May be repeated. Raises CustomerGone, ConfigError if the key may not, RetriableError.
+        """
+        call = _Call(
+            "customers",
+            "POST",
+            "/v1/customers/{id}/updateConfig",
+            id_=customer_id,
+            body={"salesforce_account_id": salesforce_account_id},
         )
 
-    async def customer(self, customer_id: str) -> Customer:
-        """One customer. Raises CustomerGone, and RetriableError if it cannot be read."""
-        call = _Call("customers", "GET", "/v1/customers/{id}", id_=customer_id)
+        async def attempt() -> None:
+            await self._send(call)
 
         try:
-            return await self._answer(call, _reader(Customer))
+            await with_retries(self._retry, attempt, what=call.what)
         except _NotFoundError:
             raise CustomerGone(customer_id) from None
 

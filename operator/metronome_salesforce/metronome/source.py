@@ -8,13 +8,22 @@ the scope (and the newest finalized invoice, which the summary needs) demands.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from typing import Literal
 
 from metronome_salesforce import objects
+from metronome_salesforce.errors import ConfigError
 from metronome_salesforce.mapping import ObjectMapping, Record, to_row
 from metronome_salesforce.metronome.client import MetronomeClient
 from metronome_salesforce.metronome.keys import (
@@ -46,6 +55,7 @@ _BATCH_ROWS = 500
 _MISSED_AT_MOST = 500
 _LOGGED_AT_MOST = 20
 _CUSTOM_FIELD = "customFields."
+_ALIASES_ONE_BY_ONE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +177,81 @@ class MetronomeSource:
                             self._archived.add(customer.id)
         self._tallies = {id_: Tally() for id_ in self._customers}
         return [
-            CustomerInfo(id_, id_ in self._archived, self._salesforce_id(customer))
+            self._info(customer, archived=id_ in self._archived)
             for id_, customer in self._customers.items()
         ]
+
+    async def find_customers(
+        self, ids: Collection[str], aliases: Collection[str] = ()
+    ) -> Sequence[CustomerInfo]:
+        """Look customers up by id, 100 a call, or ingest alias; archived ones included.
+
+        Where many aliases are asked for, reading all customers takes fewer calls.
+        """
+        client = self._connected()
+        found: dict[str, CustomerInfo] = {}
+
+        async def take(customers: AsyncGenerator[Customer, None], *, archived: bool) -> None:
+            async with aclosing(customers) as page:
+                async for customer in page:
+                    found[customer.id] = self._info(customer, archived=archived)
+
+        if len(aliases) > _ALIASES_ONE_BY_ONE:
+            for archived in (False, True):
+                await take(client.customers(archived=archived), archived=archived)
+            wanted, asked = set(aliases), set(ids)
+            return [
+                one
+                for one in found.values()
+                if one.id in asked or not wanted.isdisjoint(one.ingest_aliases)
+            ]
+        for archived in (False, True):
+            # Who is archived is in the second list alone.
+            missing = sorted(set(ids) - found.keys())
+            for chunk in _chunks(missing):
+                await take(client.customers(archived=archived, ids=chunk), archived=archived)
+        for alias in sorted(aliases):
+            for archived in (False, True):
+                await take(
+                    client.customers(archived=archived, ingest_alias=alias), archived=archived
+                )
+        return list(found.values())
+
+    async def store_account_id(self, customer_id: str, account_id: str | None) -> None:
+        """Store the Salesforce id with the customer in Metronome.
+
+        Raises ConfigError `MetronomeReadOnly` when the API key may not write, and
+        `WriteBackImpossible` when the id is kept in a custom field.
+        """
+        if self._settings.salesforce_id_field.startswith(_CUSTOM_FIELD):
+            raise ConfigError(
+                "WriteBackImpossible",
+                "spec.linking.writeBack stores the Salesforce id in the customer's configuration,"
+                " and spec.metronome.salesforceIdField names a custom field; set one of the two"
+                " back.",
+            )
+        try:
+            await self._connected().update_config(customer_id, salesforce_account_id=account_id)
+        except CustomerGone:
+            return  # the next cycle says so
+        except ConfigError as error:
+            if error.reason != "MetronomePermissionDenied":
+                raise
+            raise ConfigError(
+                "MetronomeReadOnly",
+                "Metronome's API key may not change customers, so the Account ids of"
+                " spec.linking.writeBack cannot be stored there; give the key that right, or set"
+                " writeBack to false. Links work all the same.",
+            ) from None
+
+    def _info(self, customer: Customer, *, archived: bool) -> CustomerInfo:
+        return CustomerInfo(
+            customer.id,
+            archived,
+            self._salesforce_id(customer),
+            customer.name,
+            tuple(customer.ingest_aliases),
+        )
 
     @property
     def knows_all_customers(self) -> bool:

@@ -8,17 +8,19 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
-from urllib.parse import quote_plus
 
 from simple_salesforce.format import quote_soql_value
 
 from metronome_salesforce.canon import Date, Lookup, MasterDetail, canon, content_hash
+from metronome_salesforce.linking import Refusal, account_id
 from metronome_salesforce.mapping import (
     ACCOUNT,
     CUSTOMER_ID,
+    LINK_PENDING,
     LINK_SOURCE,
     LINKED_ACCOUNT_ID,
     ORPHANED_CUSTOMER,
+    RELINKING,
     SYNC_HASH,
     Field,
     ObjectMapping,
@@ -32,35 +34,13 @@ from metronome_salesforce.scope import Scope
 
 _BY_SOBJECT = {mapping.sobject: mapping for mapping in OBJECTS}
 _DRAFT = "Draft"
-_PAGE = {"Sforce-Query-Options": "batchSize=2000"}
 
-# Salesforce takes 16,384 bytes of URI and headers, but a proxy on the way often only 8,192 for the
-# first line of a request.
-_LONGEST_QUERY = 7_500
-_MOST_IDS = 300
+# Of the 100,000 characters that Salesforce takes (SOQL limits). What is longer than a URL may be
+# goes in a body: see `Session.query`.
+_LONGEST_SOQL = 60_000
+_MOST_IDS = 1_000
 
 _ID_LENGTH = 15
-_CHECKED_ID_LENGTH = 18
-_CHECK_DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
-_ACCOUNT_PREFIX = "001"
-
-
-def id_18(record_id: str) -> str | None:
-    """The 18-character form of a record id; None for a text that is no id.
-
-    The last three characters tell, five letters each, which of the first fifteen are capitals.
-    """
-    if not (record_id.isascii() and record_id.isalnum()):
-        return None
-    bare = record_id[:_ID_LENGTH]
-    if len(record_id) not in {_ID_LENGTH, _CHECKED_ID_LENGTH} or len(bare) < _ID_LENGTH:
-        return None
-    checks = "".join(
-        _CHECK_DIGITS[sum(1 << bit for bit in range(5) if bare[start + bit].isupper())]
-        for start in (0, 5, 10)
-    )
-    full = bare + checks
-    return full if record_id in {bare, full} else None
 
 
 def reference_path(field: Field) -> str | None:
@@ -105,6 +85,7 @@ class Select:
             orphaned_customer=_text(at(record, _ORPHANED_PATH)) if mapping.placed else None,
             linked=_text(record.get(LINKED_ACCOUNT_ID)),
             link_source=_text(record.get(LINK_SOURCE)),
+            relinking=record.get(RELINKING) is True,
             edited=_is_other(record.get("LastModifiedById"), user_id),
             draft=invoice is not None and at(record, f"{invoice}Status__c") == _DRAFT,
             content=None if self.content is None else _content(mapping, record, self.content),
@@ -130,7 +111,7 @@ def select_for(mapping: ObjectMapping, *, content: bool) -> Select:
     if has_customer(mapping):
         paths.append(customer_path(mapping))
     if mapping is CUSTOMER:
-        paths += [ACCOUNT, LINKED_ACCOUNT_ID, LINK_SOURCE]
+        paths += [ACCOUNT, LINKED_ACCOUNT_ID, LINK_SOURCE, RELINKING]
     if mapping.placed:
         paths += [ACCOUNT, _ORPHANED_PATH]
     if mapping.invoice_path is not None:
@@ -160,9 +141,9 @@ def pages(
                 behind = None if last is None else f"Id > {literal(last)}"
                 where = " AND ".join(part for part in (*conditions, behind) if part)
                 soql = f"{select}{' WHERE ' if where else ''}{where} ORDER BY Id"
-                answer = session.call("query", params={"q": soql}, headers=_PAGE)
+                answer = session.query(soql)
             else:
-                answer = session.call(session.path_of(link), headers=_PAGE)
+                answer = session.next_page(link)
         except RefusedError as refused:
             if refused.code != "INVALID_QUERY_LOCATOR" or restarted:
                 raise
@@ -188,14 +169,18 @@ def read(session: Session, mapping: ObjectMapping, scope: Scope) -> Iterator[lis
 
 
 def read_of_customers(
-    session: Session, mapping: ObjectMapping, customer_ids: Collection[str]
+    session: Session,
+    mapping: ObjectMapping,
+    customer_ids: Collection[str],
+    *,
+    content: bool = False,
 ) -> Iterator[list[ActualRow]]:
     """Every row of these customers; raises ValueError for an object whose rows have none."""
     if not has_customer(mapping):
         raise ValueError(f"{mapping.name} rows belong to no customer")
-    select = select_for(mapping, content=False)
+    select = select_for(mapping, content=content)
     path = customer_path(mapping)
-    for condition in in_chunks(path, customer_ids, room=_room(select.soql)):
+    for condition in in_chunks(path, customer_ids):
         for records in pages(session, select.soql, [condition]):
             yield [select.row(record, user_id=session.user_id) for record in records]
 
@@ -208,20 +193,45 @@ def read_unplaced(session: Session, mapping: ObjectMapping) -> Iterator[list[Act
         yield [select.row(record, user_id=session.user_id) for record in records]
 
 
-def accounts(session: Session, ids: Collection[str]) -> Iterator[list[ActualRow]]:
-    """Every Account with a Metronome customer, then those of `ids` that exist.
+def members(session: Session, account_ids: Collection[str]) -> Iterator[list[ActualRow]]:
+    """The records, with content, of the customers that hang on these Accounts."""
+    select = select_for(CUSTOMER, content=True)
+    for condition in in_chunks(ACCOUNT, account_ids):
+        for records in pages(session, select.soql, [condition]):
+            yield [select.row(record, user_id=session.user_id) for record in records]
+
+
+def pending_links(session: Session) -> list[str]:
+    """The customers whose record names another Account than the one that has been applied."""
+    select = f"SELECT Id, {CUSTOMER_ID} FROM {CUSTOMER.sobject}"  # noqa: S608 -- SOQL of our own names
+    return [
+        str(record[CUSTOMER_ID])
+        for records in pages(session, select, [f"{LINK_PENDING} = true"])
+        for record in records
+    ]
+
+
+def accounts(
+    session: Session, ids: Collection[str], *, linked: bool = True
+) -> Iterator[list[ActualRow]]:
+    """Those of `ids` that exist; with `linked`, first every Account with a Metronome customer.
 
     Texts that are no Account ids are passed over: the org would refuse the whole query.
     """
     mapping = ACCOUNT_SUMMARY
     content = {field.api: field.api for field in mapping.content}
     soql = f"SELECT Id, {', '.join(content)} FROM {mapping.sobject}"  # noqa: S608 -- SOQL of our own names
-    known = {id_18(text) for text in ids if text.startswith(_ACCOUNT_PREFIX)}
-    wanted = sorted(text for text in known if text is not None)
-    conditions = [f"{CUSTOMER_ID} != null", *in_chunks("Id", wanted, room=_room(soql))]
+    conditions = [f"{CUSTOMER_ID} != null"] if linked else []
+    conditions += in_chunks("Id", account_ids(ids))
     for condition in conditions:
         for records in pages(session, soql, [condition]):
             yield [_account(mapping, record, content) for record in records]
+
+
+def account_ids(texts: Collection[str]) -> list[str]:
+    """The Account ids of 18 characters among the texts, sorted, each once."""
+    found = {account_id(text) for text in texts}
+    return sorted(one for one in found if not isinstance(one, Refusal))
 
 
 def horizon(session: Session, lookback: date) -> Horizon:
@@ -243,18 +253,18 @@ def literal(text: str) -> str:
     return str(quote_soql_value(text))
 
 
-def in_chunks(path: str, values: Collection[str], *, room: int) -> Iterator[str]:
-    """Conditions `path IN (…)` that cover `values`, each of at most `room` encoded bytes.
+def in_chunks(path: str, values: Collection[str], *, quoted: bool = False) -> Iterator[str]:
+    """Conditions `path IN (…)` that cover `values`, each short enough for one query.
 
-    None for no values: `IN ()` is malformed.
+    None for no values: `IN ()` is malformed. `quoted` values are SOQL literals already.
     """
-    overhead = len(quote_plus(f"{path} IN ()"))
+    overhead = len(f"{path} IN ()")
     chunk: list[str] = []
     size = overhead
     for value in values:
-        item = literal(value)
-        length = len(quote_plus(f"{item},"))
-        if chunk and (size + length > room or len(chunk) == _MOST_IDS):
+        item = value if quoted else literal(value)
+        length = len(item) + 1
+        if chunk and (size + length > _LONGEST_SOQL or len(chunk) == _MOST_IDS):
             yield f"{path} IN ({','.join(chunk)})"
             chunk, size = [], overhead
         chunk.append(item)
@@ -271,11 +281,6 @@ def at(record: Mapping[str, Any], path: str) -> Any:
             return None
         value = value[name]
     return value
-
-
-def _room(select: str) -> int:
-    # Half of it at least, so that a long list of fields does not make one query per id.
-    return max(_LONGEST_QUERY - len(quote_plus(select)), _LONGEST_QUERY // 2)
 
 
 def _content(
@@ -310,7 +315,7 @@ def _first_usage_day(session: Session) -> date | None:
         f"SELECT Start__c FROM {USAGE.sobject} WHERE Start__c != null"  # noqa: S608 -- SOQL of our own names
         " ORDER BY Start__c LIMIT 1"
     )
-    records = session.call("query", params={"q": soql})["records"]
+    records = session.query(soql)["records"]
     day = canon(Date(), records[0]["Start__c"]) if records else None
     return None if day is None else date.fromisoformat(str(day))
 

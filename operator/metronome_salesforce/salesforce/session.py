@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote_plus, urlencode, urlsplit
 
 import requests
 from simple_salesforce.api import Salesforce
@@ -37,6 +38,12 @@ API_VERSION = "66.0"
 # Salesforce allows 3,600 logins per user and hour, shared with everything else of that user.
 _MOST_LOGINS = 20
 _VERSION = re.compile(r"\d{2,3}\.0")
+
+# Salesforce takes 16,384 bytes of URI and headers, but a proxy on the way often only 8,192 for the
+# first line of a request.
+_LONGEST_QUERY = 7_500
+_PAGE = {"Sforce-Query-Options": "batchSize=2000"}
+_COMPOSITE = "composite"
 _LOGIN_HOSTS = frozenset({"login.salesforce.com", "test.salesforce.com"})
 
 
@@ -140,7 +147,7 @@ class Session:
         subclass RefusedError when the org refused this very request) and RetriableError.
         """
         data = None if body is None else json.dumps(body, allow_nan=False).encode()
-        what = family_of(f"/services/data/v{self.api_version}/{path}")
+        what = family_of(f"{self._base}{path}")
 
         def send() -> Any:
             return self._send(
@@ -170,17 +177,37 @@ class Session:
 
         return with_retries(self.policy, attempt, what=what)
 
+    def query(self, soql: str, *, deleted: bool = False) -> Any:
+        """The answer to a query, its first page; with `deleted`, of deleted records too.
+
+        One that is too long for a URL is sent as the only part of a composite request: one API call
+        as well, with the query in its body (REST API, Composite). Raises as `call` does.
+        """
+        resource = "queryAll" if deleted else "query"
+        if len(quote_plus(soql)) <= _LONGEST_QUERY:
+            return self.call(resource, params={"q": soql}, headers=_PAGE)
+        url = f"{self._base}{resource}?{urlencode({'q': soql})}"
+        part = {"method": "GET", "url": url, "referenceId": "query"}
+        return self.call(_COMPOSITE, method="POST", body={"compositeRequest": [part]})
+
+    def next_page(self, url: str) -> Any:
+        """What follows a page of a query, by its `nextRecordsUrl`. Raises as `call` does."""
+        return self.call(self.path_of(url), headers=_PAGE)
+
     def path_of(self, url: str) -> str:
         """What `call` needs to follow a URL of an answer, such as nextRecordsUrl.
 
         Raises RetriableError for a URL that leads elsewhere.
         """
-        start = f"/services/data/v{self.api_version}/"
-        if not url.startswith(start):
+        if not url.startswith(self._base):
             raise RetriableError(
                 "SalesforceUnavailable", "Salesforce sent a link that leads outside its API"
             )
-        return url.removeprefix(start)
+        return url.removeprefix(self._base)
+
+    @property
+    def _base(self) -> str:
+        return f"/services/data/v{self.api_version}/"
 
     def close(self) -> None:
         """Give the connections back; the session is not revoked."""
@@ -193,7 +220,10 @@ class Session:
             raise ExpiredError
         failure: Failure
         try:
-            return self._client.restful(path, **kwargs)
+            answer = self._client.restful(path, **kwargs)
+            if path != _COMPOSITE:
+                return answer
+            return _part_of(answer, what=what)
         except SalesforceError as refused:
             failure = failure_of_status(refused.status, refused.content, what=what)
         except requests.exceptions.JSONDecodeError:
@@ -203,6 +233,20 @@ class Session:
         # Outside of the except blocks: those exceptions quote URLs, tokens and records, and would
         # be printed as the context of ours.
         raise failure
+
+
+def _part_of(answer: Any, *, what: str) -> Any:
+    """The body of a composite request's only part; the whole is answered with 200 in any case."""
+    try:
+        [part] = answer["compositeResponse"]
+        status, body = int(part["httpStatusCode"]), part["body"]
+    except (LookupError, TypeError, ValueError):
+        raise TransientError(
+            "SalesforceUnavailable", "the answer is no composite response"
+        ) from None
+    if status == HTTPStatus.OK:
+        return body
+    raise failure_of_status(status, body, what=what)
 
 
 def _checked(instance_url: str) -> str:

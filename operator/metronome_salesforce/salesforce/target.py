@@ -3,13 +3,26 @@
 from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 
-from metronome_salesforce.mapping import ObjectMapping
+from metronome_salesforce.linking import Accounts
+from metronome_salesforce.mapping import (
+    ACCOUNT,
+    LAST_SYNCED,
+    LINK_SOURCE,
+    LINKED_ACCOUNT_ID,
+    ORPHANED_CUSTOMER,
+    RELINKING,
+    ObjectMapping,
+)
 from metronome_salesforce.objects import ACCOUNT_SUMMARY
 from metronome_salesforce.ports import Horizon, OrgState, Quota
-from metronome_salesforce.rows import ActualRow, RowResult, Write
-from metronome_salesforce.salesforce import access, reading, writing
+from metronome_salesforce.rows import ActualRow, Operation, RowResult, Write
+from metronome_salesforce.salesforce import access, finding, reading, writing
 from metronome_salesforce.salesforce.session import Session
 from metronome_salesforce.scope import Scope
+
+_MOVES = frozenset({
+    ACCOUNT, ORPHANED_CUSTOMER, LINKED_ACCOUNT_ID, LINK_SOURCE, RELINKING, LAST_SYNCED,
+})  # fmt: skip
 
 
 class SalesforceTarget:
@@ -52,24 +65,51 @@ class SalesforceTarget:
         return reading.read(self._session, mapping, scope)
 
     def read_of_customers(
-        self, mapping: ObjectMapping, customer_ids: Collection[str]
+        self, mapping: ObjectMapping, customer_ids: Collection[str], *, content: bool = False
     ) -> Iterator[list[ActualRow]]:
         """See `reading.read_of_customers`."""
-        return reading.read_of_customers(self._session, mapping, customer_ids)
+        return reading.read_of_customers(self._session, mapping, customer_ids, content=content)
+
+    def pending_links(self) -> list[str]:
+        """See `reading.pending_links`."""
+        return reading.pending_links(self._session)
+
+    def members(self, account_ids: Collection[str]) -> Iterator[list[ActualRow]]:
+        """See `reading.members`."""
+        return reading.members(self._session, account_ids)
+
+    def find_accounts(
+        self, ids: Collection[str], external_ids: Collection[tuple[str, str]] = ()
+    ) -> Accounts:
+        """See `finding.find_accounts`."""
+        return finding.find_accounts(self._session, ids, external_ids)
 
     def read_unplaced(self, mapping: ObjectMapping) -> Iterator[list[ActualRow]]:
         """See `reading.read_unplaced`."""
         return reading.read_unplaced(self._session, mapping)
 
-    def accounts(self, ids: Collection[str]) -> Iterator[list[ActualRow]]:
+    def accounts(self, ids: Collection[str], *, linked: bool = True) -> Iterator[list[ActualRow]]:
         """See `reading.accounts`."""
-        return reading.accounts(self._session, ids)
+        return reading.accounts(self._session, ids, linked=linked)
 
     def write(self, mapping: ObjectMapping, writes: Sequence[Write]) -> list[RowResult]:
-        """Upsert by external id; Accounts are only ever updated, by record id."""
+        """Upsert by external id; what only moves, and Accounts, are updated by record id.
+
+        A row to be moved that was deleted meanwhile must not come into being again, as an empty
+        one, and counts as moved.
+        """
         if mapping.sobject == ACCOUNT_SUMMARY.sobject:
             return writing.update(self._session, mapping, writes)
-        return writing.upsert(self._session, mapping, writes)
+        moves = [write for write in writes if _only_moves(write)]
+        if not moves:
+            return writing.upsert(self._session, mapping, writes)
+        rest = [write for write in writes if not _only_moves(write)]
+        results = writing.update(self._session, mapping, moves, gone=writing.DELETED)
+        if not rest:
+            return results
+        found = {one.write.key: one for one in results}
+        found |= {one.write.key: one for one in writing.upsert(self._session, mapping, rest)}
+        return [found[write.key] for write in writes]
 
     def delete(self, mapping: ObjectMapping, writes: Sequence[Write]) -> list[RowResult]:
         """Delete by record id. Raises ValueError for Accounts: they are not ours."""
@@ -80,3 +120,12 @@ class SalesforceTarget:
     def close(self) -> None:
         """Give the connections back; the session is not revoked."""
         self._session.close()
+
+
+def _only_moves(write: Write) -> bool:
+    return (
+        write.operation is Operation.UPDATE
+        and write.id is not None
+        and bool(write.fields)
+        and set(write.fields) <= _MOVES
+    )

@@ -10,6 +10,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,7 +39,8 @@ _LIMIT_INFO = re.compile(r"(?<![-\w])api-usage=(\d+)/(\d+)")
 
 _FAMILIES = (
     (re.compile(r"/services/(oauth2|Soap/u)/"), "oauth"),
-    (re.compile(r"/services/data/v[\d.]+/(query|queryAll)(/|$)"), "query"),
+    # A query that is too long for a URL is sent as a composite request, and nothing else is.
+    (re.compile(r"/services/data/v[\d.]+/((query|queryAll)(/|$)|composite$)"), "query"),
     (re.compile(r"/services/data/v[\d.]+/composite/sobjects(/|$)"), "collections"),
     (re.compile(r"/services/data/v[\d.]+/sobjects/[^/]+/describe$"), "describe"),
     (re.compile(r"/services/data/v[\d.]+/limits(/|$)"), "limits"),
@@ -142,7 +144,9 @@ def _plain(url: str) -> str:
     return re.sub(r"^https:", "http:", url)
 
 
+@lru_cache(maxsize=16)
 def _context(ca_bundle: str | None) -> ssl.SSLContext:
+    # Shared: all public authorities take most of a megabyte, and sessions are kept for many orgs.
     context = ssl.create_default_context(cafile=certifi.where())
     if ca_bundle is None:
         return context

@@ -30,6 +30,7 @@ _HEADERS = {
     "Sforce-Auto-Assign": "FALSE",
 }
 
+DELETED = frozenset({"ENTITY_IS_DELETED"})
 _LOCKED = frozenset({"UNABLE_TO_LOCK_ROW"})
 # Another writer created or deleted the record between the org's look-up and its write.
 _RACES = frozenset({"DUPLICATE_VALUE", "ENTITY_IS_DELETED"})
@@ -56,14 +57,20 @@ def upsert(session: Session, mapping: ObjectMapping, writes: Sequence[Write]) ->
     return _in_chunks(session, send, writes, once=_RACES)
 
 
-def update(session: Session, mapping: ObjectMapping, writes: Sequence[Write]) -> list[RowResult]:
-    """Update each row by its record id."""
+def update(
+    session: Session,
+    mapping: ObjectMapping,
+    writes: Sequence[Write],
+    *,
+    gone: frozenset[str] = frozenset(),
+) -> list[RowResult]:
+    """Update each row by its record id; a row refused with a code in `gone` counts as done."""
 
     def send(rows: Sequence[Write]) -> list[Mapping[str, Any]]:
         records = [_record(mapping, row, {"id": row.id or row.key}) for row in rows]
         return _patch(session, "composite/sobjects", records)
 
-    return _in_chunks(session, send, writes)
+    return _in_chunks(session, send, writes, gone=gone)
 
 
 def delete(session: Session, writes: Sequence[Write]) -> list[RowResult]:

@@ -14,7 +14,7 @@ from typing import Self
 from aiohttp import web
 
 _START_SECONDS = 10.0
-_SHUTDOWN_SECONDS = 1.0
+_SHUTDOWN_SECONDS = 0.1
 _ACCEPT_SECONDS = 0.01
 
 
@@ -41,10 +41,7 @@ class Served:
         self.port = port
         self._thread = threading.Thread(target=self._run, name="sandbox-server", daemon=True)
         self._thread.start()
-        if not self._ready.wait(_START_SECONDS):
-            raise TimeoutError("the sandbox server did not start within 10 seconds")
-        if self._failure is not None:
-            raise self._failure
+        self._await_start()
 
     @property
     def url(self) -> str:
@@ -71,6 +68,13 @@ class Served:
     ) -> None:
         self.stop()
 
+    def _await_start(self) -> None:
+        if not self._ready.wait(_START_SECONDS):
+            raise TimeoutError("the sandbox server did not start within 10 seconds")
+        if self._failure is not None:
+            self._thread.join(_START_SECONDS)
+            raise self._failure
+
     def _run(self) -> None:
         asyncio.run(self._serve())
 
@@ -92,9 +96,27 @@ class Served:
         finally:
             self._ready.set()
         await self._stop.wait()
-        # First no new connections, then a moment for those that are half accepted to become
-        # connections, which the cleanup closes; else they would outlive the loop.
-        await site.stop()
+        # A connection that is accepted but not attached to the server when the server closes is
+        # refused by asyncio without being closed (Python 3.11). A timer's wake-up comes after the
+        # attaching of all that was accepted before it, and before the next accept.
         await asyncio.sleep(_ACCEPT_SECONDS)
+        await site.stop()
+        # Then a moment for those attached last to be made known to the application's server.
+        await asyncio.sleep(_ACCEPT_SECONDS)
+        server = runner.server
+        transports = _transports(server)
         await runner.cleanup()
-        await asyncio.sleep(0)
+        # TLS handshakes that are under way would bring connections that nobody closes any more.
+        handshakes = asyncio.all_tasks() - {asyncio.current_task()}
+        for handshake in handshakes:
+            handshake.cancel()
+        await asyncio.gather(*handshakes, return_exceptions=True)
+        # Whoever does not read (a killed process's watch) keeps a closing transport open.
+        for transport in [*transports, *_transports(server)]:
+            transport.abort()
+        await asyncio.sleep(_ACCEPT_SECONDS)
+
+
+def _transports(server: web.Server | None) -> list[asyncio.Transport]:
+    connections = server.connections if server is not None else []
+    return [one.transport for one in connections if one.transport is not None]

@@ -166,8 +166,12 @@ class Watches:
         while clock() < end:
             event: Json | None = None
             try:
-                wait = max(0.0, min(_TICK_SECONDS, end - clock()))
-                change = await asyncio.wait_for(stream.queue.get(), wait)
+                # In a flood, a round of the loop for each event would let the stream fall behind.
+                if stream.queue.empty():
+                    wait = max(0.0, min(_TICK_SECONDS, end - clock()))
+                    change = await asyncio.wait_for(stream.queue.get(), wait)
+                else:
+                    change = stream.queue.get_nowait()
             except TimeoutError:
                 if request.transport is None or request.transport.is_closing():
                     return
