@@ -23,7 +23,7 @@ from uuid import uuid4
 
 from pydantic import TypeAdapter, ValidationError
 
-from metronome_salesforce.cycle import CycleStoppedError, Observers, Run, fail, new_report
+from metronome_salesforce.cycle import Observers, Run, fail, new_report
 from metronome_salesforce.errors import ProductError
 from metronome_salesforce.execution.running import run_sync
 from metronome_salesforce.fieldtypes import SalesforceVersion
@@ -43,6 +43,7 @@ from metronome_salesforce.printing import (
 )
 from metronome_salesforce.report import CycleReport, Outcome, Trigger
 from metronome_salesforce.spec import MetronomeSync, problems
+from metronome_salesforce.stepping import CycleStoppedError
 
 if TYPE_CHECKING:
     from metronome_salesforce.heldlease import HeldLease

@@ -5,11 +5,9 @@ is known whole and has passed its guards; every write can be repeated, so a cras
 healed by the next cycle.
 """
 
-import asyncio
 import logging
 import threading
 from collections.abc import (
-    AsyncIterator,
     Callable,
     Collection,
     Iterable,
@@ -21,14 +19,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from time import perf_counter
-from typing import TypeVar
 
-from metronome_salesforce.canon import DateTime, canon
 from metronome_salesforce.deciding import Decided, decide_all, facts, named_accounts, verdicts
 from metronome_salesforce.errors import ProductError, RetriableError, UnsafePlanError
 from metronome_salesforce.guards import Changes, Limits, ensure_budget, ensure_safe
 from metronome_salesforce.linking import Accounts, Decision, LinkRequest, LinkSource
-from metronome_salesforce.mapping import LAST_SYNCED, ObjectMapping, to_row
+from metronome_salesforce.mapping import ObjectMapping, to_row
 from metronome_salesforce.objects import ACCOUNT_SUMMARY, CUSTOMER, OBJECTS
 from metronome_salesforce.planning import Place, Plan
 from metronome_salesforce.ports import (
@@ -43,13 +39,10 @@ from metronome_salesforce.ports import (
 from metronome_salesforce.report import CycleReport, Outcome, Retry, Trigger
 from metronome_salesforce.rows import Row, RowResult, Write
 from metronome_salesforce.scope import Scope
+from metronome_salesforce.stepping import Steps, stamped
 from metronome_salesforce.writeback import WriteBack
 
 logger = logging.getLogger(__name__)
-
-ACCOUNT_SYNCED = "Metronome_Last_Synced__c"
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +58,11 @@ class CycleSettings:
     heal_edits: bool = True
     api_budget_percent: int = 80
     write_back: bool = False
+
+    @property
+    def limits(self) -> Limits:
+        """What the guards allow."""
+        return Limits(self.max_delete_percent, self.api_budget_percent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +99,6 @@ class Observers:
     progress: Callable[[str, int, int | None], None]
     plan: Callable[[Plan], None] | None = None
     relinked: Callable[[], Mapping[str, Place]] = dict
-
-
-class CycleStoppedError(Exception):
-    """The run was asked to stop; what was written so far stands and is known to the next run."""
 
 
 async def run_cycle(
@@ -154,7 +148,7 @@ def fail(report: CycleReport, error: ProductError) -> None:
         report.retry, report.retry_after = Retry.LATER, error.after
 
 
-class _Cycle:
+class _Cycle(Steps):
     """The steps of one run and what they share."""
 
     def __init__(
@@ -167,18 +161,18 @@ class _Cycle:
         stop: threading.Event,
         report: CycleReport,
     ) -> None:
+        super().__init__(stop)
         self.settings = settings
         self.run_ = run
         self.source = source
         self.target = target
         self.observers = observers
-        self.stop = stop
         self.report = report
         self.plan = Plan()
         self.mappings = [mapping for mapping in OBJECTS if mapping.name in settings.objects]
         # Rows of objects that are not synced (any more) follow their customer all the same.
         self.followers = [one for one in OBJECTS if one.placed and one not in self.mappings]
-        self.write_back = WriteBack(source, self._check_stop)
+        self.write_back = WriteBack(source, self.check_stop)
         self.applied = False
         self.decided: Decided | None = None
         self.customers: dict[str, CustomerInfo] = {}
@@ -222,7 +216,7 @@ class _Cycle:
                 in_scope=self.plan.in_scope(),
                 known_customers=self.plan.link_states().keys(),
             ),
-            limits=self._limits,
+            limits=self.settings.limits,
             customers=self.customers.keys(),
             state=replace(state, quota=self.target.quota),
             chunk_size=self.target.chunk_size,
@@ -236,13 +230,9 @@ class _Cycle:
 
     async def _preflight(self) -> OrgState:
         self._stage("preflight")
-        state = await self._blocking(lambda: self.target.check([*self.mappings, ACCOUNT_SUMMARY]))
-        ensure_budget(state.quota, self._limits, calls=1)
+        state = await self.blocking(lambda: self.target.check([*self.mappings, ACCOUNT_SUMMARY]))
+        ensure_budget(state.quota, self.settings.limits, calls=1)
         return state
-
-    @property
-    def _limits(self) -> Limits:
-        return Limits(self.settings.max_delete_percent, self.settings.api_budget_percent)
 
     # -- 2 observe, 3 desire -------------------------------------------------------------------
 
@@ -252,13 +242,13 @@ class _Cycle:
         known = self.plan.link_states().keys()
         self.customers = {info.id: info for info in await self.source.customers(known)}
         await self._decide()
-        scope = self._scope(await self._blocking(partial(self.target.horizon, self._lookback)))
+        scope = self._scope(await self.blocking(partial(self.target.horizon, self._lookback)))
         await self._observe([one for one in self.mappings if one is not CUSTOMER], scope)
         await self._observe_relinked()
         self._stage("fetch")
         linked = {id_ for id_, one in self.decisions.items() if one.account is not None}
         async for batch in self.source.fetch(scope, self.settings.objects, linked):
-            self._check_stop()
+            self.check_stop()
             self.plan.add_desired(batch)
         self._desire_accounts()
         return scope
@@ -304,7 +294,7 @@ class _Cycle:
         for mapping in mappings:
             seen, edited = 0, False
             self._stage(f"observe {mapping.name}")
-            async for page in self._pages(self.target.read(mapping, scope)):
+            async for page in self.pages(self.target.read(mapping, scope)):
                 self.plan.add_actual(page)
                 seen += len(page)
                 edited = edited or any(row.edited for row in page)
@@ -312,7 +302,7 @@ class _Cycle:
             if edited and not scope.content and self.settings.heal_edits:
                 # Touched is not changed: the fingerprint says what we wrote, not what is there.
                 touched = replace(scope, content=True, edited=True)
-                async for page in self._pages(self.target.read(mapping, touched)):
+                async for page in self.pages(self.target.read(mapping, touched)):
                     self.plan.add_actual(page, again=True)
 
     async def _decide(self) -> None:
@@ -320,7 +310,7 @@ class _Cycle:
         states, links = self.plan.link_states(), self.run_.links
         wanted = named_accounts(self.customers, states, links or ())
         existing: set[str] = set()
-        async for page in self._pages(self.target.accounts(sorted(wanted))):
+        async for page in self.pages(self.target.accounts(sorted(wanted))):
             self.plan.add_actual(page)
             existing.update(row.key for row in page)
         self.decided = decide_all(
@@ -344,10 +334,10 @@ class _Cycle:
         external_ids = sorted({one.external_id for one in links if one.external_id is not None})
         found = Accounts()
         if missing or external_ids:
-            found = await self._blocking(partial(self.target.find_accounts, missing, external_ids))
+            found = await self.blocking(partial(self.target.find_accounts, missing, external_ids))
             others = sorted(set(found.names) - set(existing))
             if others:
-                async for page in self._pages(self.target.accounts(others, linked=False)):
+                async for page in self.pages(self.target.accounts(others, linked=False)):
                     self.plan.add_actual(page)
         return replace(found, names={**dict.fromkeys(existing), **found.names})
 
@@ -394,11 +384,11 @@ class _Cycle:
             for mapping in [*self.mappings, *self.followers]:
                 if mapping.placed:
                     self._stage(f"move {mapping.name}")
-                    async for page in self._pages(self.target.read_of_customers(mapping, relinked)):
+                    async for page in self.pages(self.target.read_of_customers(mapping, relinked)):
                         self.plan.add_actual(page, in_scope=False)
         for mapping in self.mappings:
             if mapping.placed and states:
-                async for page in self._pages(self.target.read_unplaced(mapping)):
+                async for page in self.pages(self.target.read_unplaced(mapping)):
                     self.plan.add_actual(page, in_scope=False)
 
     def _desire_accounts(self) -> None:
@@ -453,17 +443,15 @@ class _Cycle:
         ) -> None:
             nonlocal done
             for chunk in chunks:
-                self.plan.record(await self._blocking(partial(call, mapping, chunk)))
+                self.plan.record(await self.blocking(partial(call, mapping, chunk)))
                 done += len(chunk)
                 self.observers.progress(f"write {mapping.name}", done, total)
 
         for marks in self._following(self.plan.marks(size)):
-            self.plan.record_marks(
-                await self._blocking(partial(self.target.write, CUSTOMER, marks))
-            )
+            self.plan.record_marks(await self.blocking(partial(self.target.write, CUSTOMER, marks)))
         for mapping in [*self.mappings, *self.followers]:
             upserts = self._following(self.plan.upserts(mapping, size))
-            chunks = (self._stamped(mapping, chunk) for chunk in upserts)
+            chunks = (stamped(mapping, chunk, self.run_.now) for chunk in upserts)
             await send(mapping, chunks, self.target.write)
         for mapping in reversed(self.mappings):
             await send(mapping, self.plan.deletes(mapping, size), self.target.delete)
@@ -471,8 +459,8 @@ class _Cycle:
             await self.write_back.clear(self._ours(), self.decisions, self._applied())
         # Last, because it says that all rows have moved: a crash before leaves the link pending.
         for links in self._following(self.plan.links(size, without=self.write_back.waiting)):
-            stamped = self._stamped(CUSTOMER, links)
-            results = await self._blocking(partial(self.target.write, CUSTOMER, stamped))
+            writes = stamped(CUSTOMER, links, self.run_.now)
+            results = await self.blocking(partial(self.target.write, CUSTOMER, writes))
             self.plan.record_links(results)
         if self.settings.write_back:
             waiting = self.write_back.waiting
@@ -480,10 +468,11 @@ class _Cycle:
             self.report.write_back = self.write_back.problem
         for contested in self.plan.contested_account_ids(size):
             self._record_failures(
-                await self._blocking(partial(self.target.write, ACCOUNT_SUMMARY, contested))
+                await self.blocking(partial(self.target.write, ACCOUNT_SUMMARY, contested))
             )
         summaries = (
-            self._stamped(ACCOUNT_SUMMARY, c) for c in self.plan.upserts(ACCOUNT_SUMMARY, size)
+            stamped(ACCOUNT_SUMMARY, c, self.run_.now)
+            for c in self.plan.upserts(ACCOUNT_SUMMARY, size)
         )
         await send(ACCOUNT_SUMMARY, summaries, self.target.write)
 
@@ -505,14 +494,6 @@ class _Cycle:
             if chunk is None:
                 return
             yield chunk
-
-    def _stamped(self, mapping: ObjectMapping, writes: Iterable[Write]) -> list[Write]:
-        """The writes with the time of the last sync, where the object shows it."""
-        field = ACCOUNT_SYNCED if mapping is ACCOUNT_SUMMARY else LAST_SYNCED
-        if mapping is not ACCOUNT_SUMMARY and not mapping.stamped:
-            return list(writes)
-        now = canon(DateTime(), self.run_.now)
-        return [replace(write, fields={**write.fields, field: now}) for write in writes]
 
     def _record_failures(self, results: Iterable[RowResult]) -> None:
         self.plan.record([result for result in results if result.error is not None])
@@ -585,21 +566,8 @@ class _Cycle:
     # -- plumbing ------------------------------------------------------------------------------
 
     def _stage(self, stage: str) -> None:
-        self._check_stop()
+        self.check_stop()
         self.observers.progress(stage, 0, None)
-
-    def _check_stop(self) -> None:
-        if self.stop.is_set():
-            raise CycleStoppedError
-
-    async def _blocking(self, call: Callable[[], Item]) -> Item:
-        self._check_stop()
-        return await asyncio.to_thread(call)
-
-    async def _pages(self, pages: Iterator[Item]) -> AsyncIterator[Item]:
-        """Take each page in a worker thread, so that signals and the lifeline are heard."""
-        while (page := await self._blocking(lambda: next(pages, None))) is not None:
-            yield page
 
 
 def _day(moment: datetime) -> date:

@@ -7,20 +7,17 @@ customer's record, which says that all has moved, comes last, and is marked befo
 moves. So a crash at any point leaves the record behind, and the next run goes on.
 """
 
-import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
-from typing import TypeVar
 
-from metronome_salesforce.canon import DateTime, canon
-from metronome_salesforce.cycle import ACCOUNT_SYNCED, CycleSettings, CycleStoppedError
+from metronome_salesforce.cycle import CycleSettings
 from metronome_salesforce.errors import ProductError, RetriableError
-from metronome_salesforce.guards import Limits, ensure_budget
+from metronome_salesforce.guards import ensure_budget
 from metronome_salesforce.linking import (
     Accounts,
     CustomerFacts,
@@ -39,17 +36,16 @@ from metronome_salesforce.linking import (
     of_alias,
     rejected,
 )
-from metronome_salesforce.mapping import LAST_SYNCED, ObjectMapping, to_row
+from metronome_salesforce.mapping import ObjectMapping, to_row
 from metronome_salesforce.objects import ACCOUNT_SUMMARY, CUSTOMER, OBJECTS
 from metronome_salesforce.planning import Place, Plan
 from metronome_salesforce.ports import Batch, CustomerInfo, Source, Summary, Target
 from metronome_salesforce.report import Outcome, Retry
 from metronome_salesforce.rows import ActualRow, Row, Write
+from metronome_salesforce.stepping import Steps, stamped
 from metronome_salesforce.writeback import WriteBack
 
 logger = logging.getLogger(__name__)
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +150,7 @@ async def run_links(
     return report
 
 
-class _LinkRun:
+class _LinkRun(Steps):
     """The steps of one run and what they share."""
 
     def __init__(
@@ -168,13 +164,13 @@ class _LinkRun:
         stop: threading.Event,
         report: LinkReport,
     ) -> None:
+        super().__init__(stop)
         self.settings = settings
         self.job = job
         self.source = source
         self.target = target
         self.moving = moving
         self.resolved = resolved
-        self.stop = stop
         self.report = report
         self.plan = Plan()
         # Also of objects that are not synced (any more): all rows of a customer move.
@@ -185,7 +181,7 @@ class _LinkRun:
         self.accounts = Accounts()
         self.followed = Followed()
         self.decisions: dict[str, Decision] = {}
-        self.write_back = WriteBack(source, self._check_stop)
+        self.write_back = WriteBack(source, self.check_stop)
 
     async def run(self) -> None:
         requests, problems = await self._requests()
@@ -193,7 +189,7 @@ class _LinkRun:
         customers = {one.customer_id for one in dirty if one.customer_id is not None}
         customers |= self.job.customers
         if self.job.watch:
-            customers |= set(await self._blocking(self.target.pending_links))
+            customers |= set(await self.blocking(self.target.pending_links))
         if not customers and not dirty:
             return
         # Others that want the same customers count as well: the oldest wins.
@@ -261,7 +257,7 @@ class _LinkRun:
 
     async def _read_records(self, customers: Collection[str]) -> None:
         pages = self.target.read_of_customers(CUSTOMER, sorted(customers), content=True)
-        async for page in self._pages(pages):
+        async for page in self.pages(pages):
             self.records.update((row.key, row) for row in page)
 
     async def _ask_metronome(
@@ -294,7 +290,7 @@ class _LinkRun:
             id_ for state in states if state is not None for id_ in (state.account, state.linked)
         }
         ids |= {self.infos[id_].account_id for id_ in customers if id_ in self.infos}
-        self.accounts = await self._blocking(
+        self.accounts = await self.blocking(
             partial(
                 self.target.find_accounts,
                 sorted(id_ for id_ in ids if id_ is not None),
@@ -381,10 +377,10 @@ class _LinkRun:
     # -- moving --------------------------------------------------------------------------------
 
     async def _move(self, customers: Sequence[str]) -> None:
-        ensure_budget(self.target.quota, self._limits, calls=1)
+        ensure_budget(self.target.quota, self.settings.limits, calls=1)
         for mapping in self.placed:
             pages = self.target.read_of_customers(mapping, customers)
-            async for page in self._pages(pages):
+            async for page in self.pages(pages):
                 self.plan.add_actual(page, in_scope=False)
         self.plan.add_actual((self.records[id_] for id_ in customers), in_scope=False)
         self.plan.compare([*self.placed, CUSTOMER], heal_edits=False, prune=False)
@@ -392,9 +388,9 @@ class _LinkRun:
         calls = sum(
             -(-count // size) for one in self.plan.counts().values() for count in one.values()
         )
-        ensure_budget(self.target.quota, self._limits, calls=calls)
+        ensure_budget(self.target.quota, self.settings.limits, calls=calls)
         for marks in self.plan.marks(size):
-            results = await self._blocking(partial(self.target.write, CUSTOMER, marks))
+            results = await self.blocking(partial(self.target.write, CUSTOMER, marks))
             self.plan.record_marks(results)
         for mapping in self.placed:
             await self._send(mapping, self.plan.upserts(mapping, size))
@@ -402,9 +398,9 @@ class _LinkRun:
     async def _show_links(self, waiting: Collection[str]) -> None:
         """Write the records of customers all of whose rows have moved, but of those `waiting`."""
         for links in self.plan.links(self.target.chunk_size, without=waiting):
-            stamped = self._stamped(CUSTOMER, links)
-            write = partial(self.target.write, CUSTOMER, stamped)
-            self.plan.record_links(await self._blocking(write))
+            writes = stamped(CUSTOMER, links, self.job.now)
+            write = partial(self.target.write, CUSTOMER, writes)
+            self.plan.record_links(await self.blocking(write))
         self.report.unsettled = {*self.plan.stuck(), *waiting}
         for counts in self.plan.moved().values():
             for name, count in counts.items():
@@ -417,21 +413,10 @@ class _LinkRun:
             )
             self.report.retry = Retry.LATER
 
-    @property
-    def _limits(self) -> Limits:
-        return Limits(self.settings.max_delete_percent, self.settings.api_budget_percent)
-
     async def _send(self, mapping: ObjectMapping, chunks: Iterator[list[Write]]) -> None:
         for chunk in chunks:
-            stamped = self._stamped(mapping, chunk)
-            self.plan.record(await self._blocking(partial(self.target.write, mapping, stamped)))
-
-    def _stamped(self, mapping: ObjectMapping, writes: Sequence[Write]) -> list[Write]:
-        name = ACCOUNT_SYNCED if mapping is ACCOUNT_SUMMARY else LAST_SYNCED
-        if mapping is not ACCOUNT_SUMMARY and not mapping.stamped:
-            return list(writes)
-        now = canon(DateTime(), self.job.now)
-        return [replace(write, fields={**write.fields, name: now}) for write in writes]
+            writes = stamped(mapping, chunk, self.job.now)
+            self.plan.record(await self.blocking(partial(self.target.write, mapping, writes)))
 
     # -- what follows from it ------------------------------------------------------------------
 
@@ -448,7 +433,7 @@ class _LinkRun:
         if not wanted:
             return
         members: dict[str, list[ActualRow]] = {}
-        async for page in self._pages(self.target.members(wanted)):
+        async for page in self.pages(self.target.members(wanted)):
             for row in page:
                 members.setdefault(row.account or "", []).append(row)
         summaries = [
@@ -459,16 +444,16 @@ class _LinkRun:
         plan = Plan()
         try:
             keys = [id_ for id_, _ in summaries]
-            async for page in self._pages(self.target.accounts(keys, linked=False)):
+            async for page in self.pages(self.target.accounts(keys, linked=False)):
                 plan.add_actual(page)
             plan.add_desired(Batch([_account_row(id_, member) for id_, member in summaries]))
             plan.compare([ACCOUNT_SUMMARY], heal_edits=False, prune=False)
             size = self.target.chunk_size
             for contested in plan.contested_account_ids(size):
-                await self._blocking(partial(self.target.write, ACCOUNT_SUMMARY, contested))
+                await self.blocking(partial(self.target.write, ACCOUNT_SUMMARY, contested))
             for chunk in plan.upserts(ACCOUNT_SUMMARY, size):
-                stamped = self._stamped(ACCOUNT_SUMMARY, chunk)
-                results = await self._blocking(partial(self.target.write, ACCOUNT_SUMMARY, stamped))
+                writes = stamped(ACCOUNT_SUMMARY, chunk, self.job.now)
+                results = await self.blocking(partial(self.target.write, ACCOUNT_SUMMARY, writes))
                 refused = sorted({one.error.code for one in results if one.error is not None})
                 if refused:
                     logger.warning("Salesforce refused sums of Accounts: %s", ", ".join(refused))
@@ -540,20 +525,6 @@ class _LinkRun:
     def _state(self, id_: str) -> LinkState | None:
         row = self.records.get(id_)
         return None if row is None else LinkState(row.account, row.linked, row.link_source)
-
-    # -- plumbing ------------------------------------------------------------------------------
-
-    def _check_stop(self) -> None:
-        if self.stop.is_set():
-            raise CycleStoppedError
-
-    async def _blocking(self, call: Callable[[], Item]) -> Item:
-        self._check_stop()
-        return await asyncio.to_thread(call)
-
-    async def _pages(self, pages: Iterator[Item]) -> AsyncIterator[Item]:
-        while (page := await self._blocking(lambda: next(pages, None))) is not None:
-            yield page
 
 
 _ARCHIVED = "Archived__c"

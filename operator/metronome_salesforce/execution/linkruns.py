@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
-from metronome_salesforce.cycle import CycleStoppedError
 from metronome_salesforce.errors import ConfigError, RetriableError
 from metronome_salesforce.execution.running import open_session, pending_links, run_linking
 from metronome_salesforce.guards import Limits, ensure_budget
@@ -22,6 +21,7 @@ from metronome_salesforce.planning import Place
 from metronome_salesforce.relinking import LinkJob, LinkReport, failed_links
 from metronome_salesforce.report import Outcome
 from metronome_salesforce.salesforce.session import Session
+from metronome_salesforce.stepping import CycleStoppedError
 
 T = TypeVar("T")
 Versions = tuple[object, ...]

@@ -18,13 +18,14 @@ from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import IO, Any
 
-from metronome_salesforce.cycle import CycleStoppedError, Observers, Run
+from metronome_salesforce.cycle import Observers, Run
 from metronome_salesforce.execution.running import run_sync
 from metronome_salesforce.inputs import SyncInputs
 from metronome_salesforce.linking import LinkRequest
 from metronome_salesforce.planning import Place
 from metronome_salesforce.report import CycleReport, Trigger
 from metronome_salesforce.spec import MetronomeSync
+from metronome_salesforce.stepping import CycleStoppedError
 
 logger = logging.getLogger(__name__)
 

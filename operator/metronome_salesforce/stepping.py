@@ -1,0 +1,56 @@
+"""What a cycle and a link run share: calls that can be stopped between two, and stamped writes."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime
+from typing import TypeVar
+
+from metronome_salesforce.canon import DateTime, canon
+from metronome_salesforce.mapping import LAST_SYNCED, ObjectMapping
+from metronome_salesforce.objects import ACCOUNT_SUMMARY
+from metronome_salesforce.rows import Write
+
+Item = TypeVar("Item")
+
+_ACCOUNT_SYNCED = "Metronome_Last_Synced__c"
+
+
+class CycleStoppedError(Exception):
+    """The run was asked to stop; what was written so far stands and is known to the next run."""
+
+
+class Steps:
+    """Calls to the org, one after the other in worker threads, until `stop` is set.
+
+    In threads, so that signals and the lifeline are heard meanwhile. All raise CycleStoppedError
+    instead of calling once it is set.
+    """
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+
+    def check_stop(self) -> None:
+        """Go on, or not."""
+        if self._stop.is_set():
+            raise CycleStoppedError
+
+    async def blocking(self, call: Callable[[], Item]) -> Item:
+        """Make one call."""
+        self.check_stop()
+        return await asyncio.to_thread(call)
+
+    async def pages(self, pages: Iterator[Item]) -> AsyncIterator[Item]:
+        """Take one page after the other, each in a call of its own."""
+        while (page := await self.blocking(lambda: next(pages, None))) is not None:
+            yield page
+
+
+def stamped(mapping: ObjectMapping, writes: Iterable[Write], now: datetime) -> list[Write]:
+    """The writes with the time of the last sync, where the object shows it."""
+    field = _ACCOUNT_SYNCED if mapping is ACCOUNT_SUMMARY else LAST_SYNCED
+    if mapping is not ACCOUNT_SUMMARY and not mapping.stamped:
+        return list(writes)
+    time = canon(DateTime(), now)
+    return [replace(write, fields={**write.fields, field: time}) for write in writes]
