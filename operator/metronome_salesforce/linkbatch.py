@@ -83,7 +83,6 @@ def job_of(
         dirty=frozenset(one.name for one in batch.dirty),
         customers=frozenset(looks.keys() | leaving),
         retained=frozenset(desk.retained),
-        unlinked=frozenset(leaving | {id_ for id_, look in looks.items() if look.unlinked}),
         swept=frozenset(swept),
         seen=seen,
         write_back=sync.spec.linking.write_back,
@@ -98,7 +97,7 @@ async def note_customers(desk: LinkDesk, batch: Batch, customers: Mapping[str, s
     entries = [one for one in desk.entries if one.name in customers and is_known(one, batch.known)]
     for entry in entries:
         if entry.customer is not None:
-            desk.look(entry.customer, unlinked=True, swept=True)  # the alias was another's
+            desk.look(entry.customer, swept=True)  # the alias was another's
     calls = [desk.writer.note_customer(one, customers[one.name]) for one in entries]
     if len(entries) < len(customers) or not all(await desk.writer.all(calls)):
         raise RetriableError(

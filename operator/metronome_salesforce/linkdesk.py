@@ -63,10 +63,10 @@ class LinkDesk:
         """The uid and generation of all links by name."""
         return {entry.name: identity(entry) for entry in self.entries}
 
-    def look(self, id_: str, *, unlinked: bool = False, swept: bool = False) -> None:
+    def look(self, id_: str, *, swept: bool = False) -> None:
         """Look at a customer at once; what was known of why it has to be, stays."""
         old = self.looks.get(id_, Look())
-        look = Look(unlinked=old.unlinked or unlinked, swept=old.swept or swept)
+        look = Look(swept=old.swept or swept)
         look.turn.again(now())
         self.looks[id_] = look
 

@@ -21,7 +21,7 @@ async def let_go(desk: LinkDesk, *, in_cycle: bool) -> None:
             await desk.retain([entry.customer])
             desk.look(entry.customer)
         elif entry.customer is not None:
-            desk.look(entry.customer, unlinked=True, swept=in_cycle)
+            desk.look(entry.customer, swept=in_cycle)
         desk.links.gone.remove(entry)
     going = [one for one in desk.entries if goes_at_once(one) and is_due(one.turn)]
     staying = [one for one in going if has_moved(one)]
@@ -30,7 +30,7 @@ async def let_go(desk: LinkDesk, *, in_cycle: bool) -> None:
     idle = [one for one in going if not has_moved(one)]
     for entry in idle:
         if entry.customer is not None and in_cycle:
-            desk.look(entry.customer, unlinked=True, swept=True)
+            desk.look(entry.customer, swept=True)
     calls = [desk.writer.let_go(one, linkstatus.RETAINED) for one in staying]
     calls += [desk.writer.let_go(one, None) for one in idle]
     for entry, gone in zip([*staying, *idle], await desk.writer.all(calls), strict=True):

@@ -78,7 +78,6 @@ class Look:
     """A customer to be looked at beside the links, and why (see `relinking.LinkJob`)."""
 
     turn: Turn = field(default_factory=Turn)
-    unlinked: bool = False
     swept: bool = False
 
 

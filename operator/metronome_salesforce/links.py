@@ -170,7 +170,7 @@ class LinkWorker:
             if entry is None or entry.deleting or cycle.known.get(name) != identity(entry):
                 # It was followed as it was when the cycle started.
                 if verdict.customer_id is not None:
-                    self._desk.look(verdict.customer_id, swept=True, unlinked=True)
+                    self._desk.look(verdict.customer_id, swept=True)
             elif verdict.customer_id in cycle.looked_at:
                 continue  # a link run knew better
             elif not linkstatus.agrees(entry.body, verdict):

@@ -54,8 +54,8 @@ class LinkJob:
 
     `links` are all CustomerLinks of the MetronomeSync that are not being deleted, `dirty` the names
     of those to look at. `customers` are looked at too, as after a deletion; of these, `retained`
-    keep the Account that a deleted link leaves behind, `unlinked` lose it also where we stored it
-    in Metronome, and of `swept` every row is looked at although their link has been applied.
+    keep the Account that a deleted link leaves behind, and of `swept` every row is looked at
+    although their link has been applied.
     `watch`: look for records whose Account a person changed; `seen` are the (customer, Account)
     pairs of such changes that were counted before.
     """
@@ -65,7 +65,6 @@ class LinkJob:
     dirty: frozenset[str] = frozenset()
     customers: frozenset[str] = frozenset()
     retained: frozenset[str] = frozenset()
-    unlinked: frozenset[str] = frozenset()
     swept: frozenset[str] = frozenset()
     watch: bool = False
     seen: frozenset[tuple[str, str | None]] = frozenset()

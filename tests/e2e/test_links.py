@@ -446,7 +446,7 @@ async def test_account_ids_are_stored_in_metronome_where_wished(stage: Stage) ->
 
     one = frozenset({customer})
     stage.links = []
-    await stage.link(write_back=True, customers=one, unlinked=one)
+    await stage.link(write_back=True, customers=one)
     assert stored() is None
     assert hang(stage, customer) == {(None, True)}
 

@@ -80,7 +80,7 @@ async def test_a_deleted_link_leaves_nobody_to_a_malformed_id(stage: Stage) -> N
     await stage.link()
     stage.links, one = [], frozenset({customer})
 
-    await stage.link(customers=one, unlinked=one)
+    await stage.link(customers=one)
 
     assert shown(stage, customer) == (None, None, None, False)
     assert hang(stage, customer) == {(None, True)}
@@ -132,12 +132,12 @@ async def test_an_id_that_could_not_be_taken_back_does_not_undo_a_deletion(
         assert stored(stage, customer) == account
         stage.links, one = [], frozenset({customer})
         stage.metronome.faults.add(STORING, **failure)
-        report = await stage.link(write_back=True, customers=one, unlinked=one)
+        report = await stage.link(write_back=True, customers=one)
         assert report.outcome is Outcome.FAILED
         assert report.unsettled == {customer}
         stage.metronome.faults.clear()
 
-        await stage.link(write_back=True, customers=one, unlinked=one)
+        await stage.link(write_back=True, customers=one)
 
         assert stored(stage, customer) is None
         assert shown(stage, customer) == (None, None, None, False)
@@ -287,7 +287,7 @@ async def test_who_could_not_be_decided_is_named(stage: Stage) -> None:
     )
     stage.links, one = [asks("other", other, elsewhere)], frozenset({customer})
 
-    report = await stage.link(customers=one, unlinked=one, api_key="wrong")
+    report = await stage.link(customers=one, api_key="wrong")
 
     assert report.undecided == {customer}
     assert report.outcome is Outcome.FAILED

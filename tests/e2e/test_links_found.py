@@ -18,7 +18,7 @@ async def test_a_link_that_never_counted_takes_nothing_from_metronome() -> None:
         assert shown(stage, customer) == (account, account, "Metronome", False)
         one = frozenset({customer})
 
-        await stage.link(write_back=True, customers=one, unlinked=one)
+        await stage.link(write_back=True, customers=one)
 
         assert stored(stage, customer) == account
         assert shown(stage, customer) == (account, account, "Metronome", False)
@@ -37,7 +37,7 @@ async def test_an_id_that_only_we_stored_decides_nothing_after_a_crash() -> None
         assert shown(stage, customer) == (None, None, None, False)
         stage.links = []
 
-        await stage.link(write_back=True, customers=one, unlinked=one, swept=one)
+        await stage.link(write_back=True, customers=one, swept=one)
 
         assert shown(stage, customer) == (None, None, None, False)
         assert stored(stage, customer) is None
@@ -75,7 +75,7 @@ async def test_a_link_that_moved_without_metronome_leaves_no_id_there() -> None:
         await stage.link(write_back=True, api_key="wrong")
         stage.links = []
 
-        await stage.link(write_back=True, customers=one, unlinked=one)
+        await stage.link(write_back=True, customers=one)
 
         assert shown(stage, customer) == (None, None, None, False)
         assert hang(stage, customer) == {(None, True)}

@@ -296,7 +296,6 @@ class Lives(RuleBasedStateMachine):
             self.stage.link(
                 dirty=frozenset(self.dirty),
                 customers=frozenset(self.unlinked | self.looks),
-                unlinked=frozenset(self.unlinked),
                 retained=frozenset(id_ for id_, told in self.told.items() if told.retained),
                 swept=frozenset(self.unlinked | cut_short),
                 watch=True,
