@@ -26,7 +26,6 @@ from metronome_salesforce.salesforce.session import Session
 
 NEVER, IF_MISSING, ALWAYS = "Never", "IfMissing", "Always"
 DEPLOY_COMMAND = "metronome-salesforce package deploy"
-CHECK_COMMAND = "metronome-salesforce package check"
 
 _SHOWN = 3
 _MODIFY = '"Modify Metadata Through Metadata API Functions"'
@@ -249,6 +248,13 @@ def user_id_of(session: Session, username: str) -> str:
             "e-mail address and may differ from it",
         )
     return str(records[0]["Id"])
+
+
+def username_of(session: Session) -> str:
+    """The username of the session's own user; empty when the user may not see itself."""
+    soql = f"SELECT Username FROM User WHERE Id = {literal(session.user_id or '')}"  # noqa: S608 -- quoted
+    records = session.query(soql)["records"]
+    return str(records[0]["Username"]) if records else ""
 
 
 def assign(session: Session, name: str, user_id: str) -> bool:
