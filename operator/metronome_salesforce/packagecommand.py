@@ -165,9 +165,8 @@ def _check_lines(found: PackageCheck, where: str) -> Iterator[str]:
         return
     rows = [(one.kind, one.name, one.problem) for one in grouped(found.findings)]
     yield tabulate(rows, headers=("what", "name", "problem"), disable_numparse=True)
-    count = len(found.findings)
     yield ""
-    yield f"{count} finding{'' if count == 1 else 's'}. What mends {'it' if count == 1 else 'them'}:"
+    yield f"What mends {'it' if len(found.findings) == 1 else f'all {len(found.findings)}'}:"
     yield from _commands(found, where)
 
 

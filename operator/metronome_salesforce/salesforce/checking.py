@@ -109,11 +109,11 @@ def _of_object(session: Session, mapping: ObjectMapping, rights: Access) -> Iter
             f"the integration user may not {', '.join(lacking)}",
             _opening(rights),
         )
-    yield from _of_fields(session, mapping, described, rights)
+    yield from _of_fields(mapping, described, rights)
 
 
 def _of_fields(
-    session: Session, mapping: ObjectMapping, described: Mapping[str, Any], rights: Access
+    mapping: ObjectMapping, described: Mapping[str, Any], rights: Access
 ) -> Iterator[Finding]:
     for api in access.missing_fields(mapping.fields, described):
         name = f"{mapping.sobject}.{api}"

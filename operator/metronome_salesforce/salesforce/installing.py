@@ -83,11 +83,15 @@ def prepare(
     Never downgrades. What keeps it from being installed is in the state, as reason and sentence;
     raises ConfigError and RetriableError for what has nothing to do with the package.
     """
+    if session.namespace:
+        policy = NEVER  # such a package is no metadata of the org's own: it is never deployed
     version = installed_version(session)
     if version is None:
         access = integration_access(session)
         try:
             if access.set_id is None:
+                if session.namespace:
+                    return _missing_managed()
                 if policy == NEVER:
                     return _missing("")
                 _install(session, progress)
@@ -110,6 +114,14 @@ def _upgraded(
     ours = package_version()
     if is_older(version, ours):
         had = version or "without a version"
+        if session.namespace:
+            return PackageState(
+                version,
+                installed=True,
+                reason="Outdated",
+                message=f"The org has the Metronome package {had}, and this operator works with "
+                f"{ours}; install a newer version of the managed package.",
+            )
         if policy != ALWAYS:
             return PackageState(
                 version,
@@ -158,6 +170,17 @@ def _missing(why: str) -> PackageState:
         message=f"{sentence}. {why}"
         if why
         else f"{sentence}, or set spec.salesforce.package.install to IfMissing.",
+    )
+
+
+def _missing_managed() -> PackageState:
+    return PackageState(
+        None,
+        installed=False,
+        reason="PackageMissing",
+        message="The org has no Metronome package under spec.salesforce.namespacePrefix; install "
+        "the managed package with that namespace, or leave the prefix empty for a package that is "
+        "deployed as metadata.",
     )
 
 
