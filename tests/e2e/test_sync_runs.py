@@ -120,9 +120,12 @@ async def test_a_failed_cycle_is_told_if_it_got_so_far(stage: Stage) -> None:
 
 
 async def test_old_records_go_and_those_of_other_syncs_stay(stage: Stage) -> None:
-    stage.org.insert(
-        RUN, {"Run_ID__c": "other", "Sync__c": "billing/staging"}, username=stage.clerk()
-    )
+    other = {
+        "Run_ID__c": "other",
+        "Sync__c": "billing/staging",
+        "Started_At__c": "2026-03-01T06:00:00Z",
+    }
+    stage.org.insert(RUN, other, username=stage.clerk())
     for _ in range(4):
         await later(stage, spec={"historyLimit": 2})
 
