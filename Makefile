@@ -48,6 +48,10 @@ format: $(READY) ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
+.PHONY: package
+package: $(READY) ## Write the generated part of the Salesforce package after a change to objects.py
+	$(BIN)/python -m tests.package.generate
+
 .PHONY: test
 test: $(READY) ## Run the tests; needs nothing but this machine
 	$(BIN)/python -m pytest -m "not cluster" -n $(WORKERS) --dist loadfile --ignore=tests/benchmarks $(ARGS)

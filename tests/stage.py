@@ -19,7 +19,7 @@ from metronome_salesforce.linking import LinkRequest
 from metronome_salesforce.planning import Place, Plan
 from metronome_salesforce.relinking import LinkJob, LinkReport
 from metronome_salesforce.report import CycleReport, Outcome, Trigger
-from metronome_salesforce.salesforce.metadata import package_zip
+from metronome_salesforce.salesforce.package import package_zip
 from metronome_salesforce.sandbox.metronome import (
     API_KEY,
     MetronomeSandbox,

@@ -172,10 +172,14 @@ def _parser() -> argparse.ArgumentParser:
     zip_.add_argument(
         "--api-version",
         type=_api_version,
-        default="66.0",
         help="of Salesforce's Metadata API; default: 66.0",
     )
     zip_.set_defaults(command=_package_zip)
+    export = package_commands.add_parser(
+        "export", help="write the source as a project of the Salesforce CLI"
+    )
+    export.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
+    export.set_defaults(command=_package_export)
 
     for name, help_ in (
         ("demo", "show the operator at work on an emulated tenant, org and cluster, and end"),
@@ -507,7 +511,7 @@ def _cycle_worker(_options: argparse.Namespace) -> int:
 
 
 def _package_zip(options: argparse.Namespace) -> int:
-    from metronome_salesforce.salesforce.metadata import package_zip
+    from metronome_salesforce.salesforce.package import package_zip
 
     try:
         options.file.write_bytes(package_zip(options.api_version))
@@ -517,6 +521,20 @@ def _package_zip(options: argparse.Namespace) -> int:
         f"{options.file} is written. Deploy it with: sf project deploy start "
         f"--metadata-dir {options.file} --single-package, then assign the permission set "
         "Metronome_Integration to the integration user and Metronome_User to the people."
+    )
+    return SUCCEEDED
+
+
+def _package_export(options: argparse.Namespace) -> int:
+    from metronome_salesforce.salesforce.package import export
+
+    try:
+        count = export(options.folder)
+    except OSError as error:
+        raise _UsageError(f"cannot write to {options.folder}: {error.strerror}") from None
+    put(
+        f"{count} files are written to {options.folder}. Deploy them from there with: sf project "
+        "deploy start"
     )
     return SUCCEEDED
 

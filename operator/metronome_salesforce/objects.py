@@ -1097,3 +1097,109 @@ ACCOUNT_SUMMARY = ObjectMapping(
     sharing="ReadWrite",
 )
 """The fields added to the standard Account: compared by value, because people edit Accounts."""
+
+_COUNT = Number(18, 0)
+
+
+def _count(api: str, label: str, description: str) -> Field:
+    return Field(api, label, _COUNT, description, "report", role=Role.STAMP)
+
+
+SYNC_RUN = ObjectMapping(
+    "SyncRun",
+    "Metronome_Sync_Run__c",
+    "Sync Run",
+    "Sync Runs",
+    "Sync Run Number",
+    (
+        Field(
+            "Name",
+            "Sync Run Number",
+            AutoNumber("RUN-{000000}"),
+            "Record name.",
+            "platform",
+            role=Role.PLATFORM,
+        ),
+        Field(
+            "Run_ID__c",
+            "Run ID",
+            Text(64),
+            "ID of the run, as in the operator's log. The upsert key.",
+            "run id",
+            required=True,
+            external_id=True,
+            unique=True,
+            role=Role.KEY,
+        ),
+        Field(
+            "Sync__c",
+            "Sync",
+            Text(255),
+            "Namespace and name of the MetronomeSync.",
+            "namespace/name",
+            role=Role.STAMP,
+        ),
+        Field(
+            "Trigger__c",
+            "Trigger",
+            Text(40),
+            "Why it ran: Schedule, Created, Requested, FullResync, SpecChanged or Retry.",
+            "run",
+            role=Role.STAMP,
+        ),
+        Field(
+            "Outcome__c",
+            "Outcome",
+            Picklist(
+                (
+                    ("Running", "Running"),
+                    ("Succeeded", "Succeeded"),
+                    ("PartiallyFailed", "Partially Failed"),
+                    ("Failed", "Failed"),
+                    ("Refused", "Refused"),
+                )
+            ),
+            "How it ended.",
+            "run",
+            role=Role.STAMP,
+        ),
+        Field(
+            "Started_At__c", "Started At", DateTime(), "When it started.", "run", role=Role.STAMP
+        ),
+        Field(
+            "Finished_At__c",
+            "Finished At",
+            DateTime(),
+            "When it ended. Empty while it runs, and for good if it was killed.",
+            "run",
+            role=Role.STAMP,
+        ),
+        _count("Rows_Created__c", "Rows Created", "Rows of all objects that were created."),
+        _count("Rows_Updated__c", "Rows Updated", "Rows of all objects that were updated."),
+        _count("Rows_Deleted__c", "Rows Deleted", "Rows of all objects that were deleted."),
+        _count(
+            "Rows_Unchanged__c", "Rows Unchanged", "Rows that were compared and left as they are."
+        ),
+        _count(
+            "Rows_Rejected__c",
+            "Rows Rejected",
+            "Rows that Salesforce refused. They are tried again by the next run.",
+        ),
+        _count(
+            "Salesforce_Requests__c", "Salesforce Requests", "API calls to Salesforce of the run."
+        ),
+        _count("Metronome_Requests__c", "Metronome Requests", "API calls to Metronome of the run."),
+        Field(
+            "Summary__c",
+            "Summary",
+            LongText(32768),
+            "Counts per object, and the first rejected rows with their reasons.",
+            "report",
+            role=Role.STAMP,
+        ),
+    ),
+)
+"""What a run leaves in the org about itself: written by the operator, not synced."""
+
+PACKAGED = (*OBJECTS, SYNC_RUN)
+"""Every custom object of the package."""

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from metronome_salesforce.salesforce.metadata import package_zip
+from metronome_salesforce.salesforce.package import package_zip
 from metronome_salesforce.sandbox.kubernetes import Call, KubernetesSandbox
 from metronome_salesforce.sandbox.metronome import MetronomeSandbox, Tenant
 from metronome_salesforce.sandbox.salesforce import INTEGRATION, SalesforceOrg, SalesforceSandbox

@@ -36,7 +36,7 @@ from metronome_salesforce.salesforce.credentials import (
     PrivateKey,
 )
 from metronome_salesforce.salesforce.failures import RetryPolicy
-from metronome_salesforce.salesforce.metadata import package_files, package_zip
+from metronome_salesforce.salesforce.package import package_files, package_zip
 from metronome_salesforce.salesforce.session import Session
 from metronome_salesforce.salesforce.target import SalesforceTarget
 from metronome_salesforce.sandbox.certificates import CertificateAuthority

@@ -32,7 +32,7 @@ from metronome_salesforce.cycle import Observers, Run
 from metronome_salesforce.execution.running import run_sync
 from metronome_salesforce.inputs import SyncInputs
 from metronome_salesforce.report import Outcome, Trigger
-from metronome_salesforce.salesforce.metadata import package_zip
+from metronome_salesforce.salesforce.package import package_zip
 from metronome_salesforce.sandbox.certificates import CertificateAuthority
 from metronome_salesforce.sandbox.kubernetes.faults import RequestLog
 from metronome_salesforce.sandbox.metronome import MetronomeSandbox, Tenant

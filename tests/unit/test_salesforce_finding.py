@@ -10,7 +10,7 @@ import pytest
 
 from metronome_salesforce.salesforce.credentials import ClientSecret
 from metronome_salesforce.salesforce.failures import RetryPolicy
-from metronome_salesforce.salesforce.metadata import package_zip
+from metronome_salesforce.salesforce.package import package_zip
 from metronome_salesforce.salesforce.session import Session
 from metronome_salesforce.salesforce.target import SalesforceTarget
 from metronome_salesforce.sandbox.salesforce import INTEGRATION, SalesforceOrg, SalesforceSandbox

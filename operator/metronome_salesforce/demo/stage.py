@@ -20,7 +20,7 @@ from kubernetes import client, config
 
 from metronome_salesforce.hosts import DEFAULTS_VARIABLE, HOSTS_VARIABLE, HTTP_VARIABLE
 from metronome_salesforce.printing import put
-from metronome_salesforce.salesforce.metadata import package_zip
+from metronome_salesforce.salesforce.package import package_zip
 from metronome_salesforce.sandbox.certificates import CertificateAuthority
 from metronome_salesforce.sandbox.kubernetes import KubernetesSandbox
 from metronome_salesforce.sandbox.metronome import API_KEY, MetronomeSandbox, Tenant

@@ -8,7 +8,7 @@ import pytest
 
 from metronome_salesforce.mapping import ObjectMapping
 from metronome_salesforce.objects import ACCOUNT_SUMMARY, OBJECTS
-from metronome_salesforce.salesforce.metadata import package_files, package_zip
+from metronome_salesforce.salesforce.package import package_files, package_zip
 
 NS = "{http://soap.sforce.com/2006/04/metadata}"
 FILES = package_files("66.0")
