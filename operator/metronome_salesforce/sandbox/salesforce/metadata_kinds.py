@@ -6,14 +6,21 @@ kinds of this table.
 """
 
 from metronome_salesforce.sandbox.salesforce.app_metadata import check_tab
+from metronome_salesforce.sandbox.salesforce.dashboard_metadata import check_dashboard
 from metronome_salesforce.sandbox.salesforce.deploying_objects import check_validation_rule
 from metronome_salesforce.sandbox.salesforce.drafts import Checker
 from metronome_salesforce.sandbox.salesforce.permission_metadata import check_permission_set
+from metronome_salesforce.sandbox.salesforce.report_folders import check_folder
+from metronome_salesforce.sandbox.salesforce.report_metadata import check_report, check_report_type
 
 # Keys are `Component.kind`: ReportFolder and DashboardFolder are kinds of their own.
 CHECKERS: dict[str, Checker] = {
     "ValidationRule": check_validation_rule,
     "CustomTab": check_tab,
-    # ReportType, ReportFolder, Report, DashboardFolder, Dashboard: here, in this order.
+    "ReportType": check_report_type,
+    "ReportFolder": check_folder,
+    "Report": check_report,
+    "DashboardFolder": check_folder,
+    "Dashboard": check_dashboard,
     "PermissionSet": check_permission_set,
 }

@@ -93,16 +93,20 @@ def _first_of_month(year: int, months: int) -> date:
     return date(year + months // 12, months % 12 + 1, 1)
 
 
-def american(day: date) -> str:
-    """A day as the en_US locale shows it."""
+def _american(day: date) -> str:
     return f"{day.month}/{day.day}/{day.year}"
+
+
+def shown_day(value: str) -> str:
+    """A stored day as the en_US locale shows it."""
+    return _american(date.fromisoformat(value))
 
 
 def shown_moment(value: str) -> str:
     """A stored moment as the en_US locale shows it, in UTC."""
     moment = datetime.fromisoformat(value[:19])
     clock = moment.strftime("%I:%M %p").removeprefix("0")
-    return f"{american(moment.date())}, {clock}"
+    return f"{_american(moment.date())}, {clock}"
 
 
 # What is grouped by granularity: DayInMonth and MonthInYear put all years together.
@@ -122,7 +126,7 @@ def bucket(value: str, granularity: str) -> tuple[str | int, str]:
     match granularity:
         case "Week":
             start = _period("WEEK", 0, day)
-            return start.isoformat(), f"{american(start)} - {american(start + timedelta(days=6))}"
+            return start.isoformat(), f"{_american(start)} - {_american(start + timedelta(days=6))}"
         case "Month":
             return day.replace(day=1).isoformat(), day.strftime("%B %Y")
         case "Quarter" | "FiscalQuarter":
@@ -137,4 +141,4 @@ def bucket(value: str, granularity: str) -> tuple[str | int, str]:
             return day.month, day.strftime("%B")
         case "DayInMonth":
             return day.day, str(day.day)
-    return day.isoformat(), american(day)
+    return day.isoformat(), _american(day)

@@ -75,9 +75,7 @@ class Definition:
     @property
     def aggregates(self) -> tuple[str, ...]:
         """The names of the report's aggregates, the count of rows last."""
-        named = [
-            aggregate_name(kind, column) for column, kinds in self.columns for kind in kinds
-        ]
+        named = [aggregate_name(kind, column) for column, kinds in self.columns for kind in kinds]
         return (*named, ROW_COUNT)
 
 

@@ -115,9 +115,7 @@ def resolve_tables(report_type: ReportType, schema: Schema) -> tuple[Table, ...]
         if found is None:
             raise MetadataError(f"Invalid relationship name '{relationship}'")
         if parent.outer and not outer:
-            raise MetadataError(
-                f"An inner join is not allowed after an outer join: {relationship}"
-            )
+            raise MetadataError(f"An inner join is not allowed after an outer join: {relationship}")
         tables.append(Table(f"{parent.path}.{relationship}", found.child, found.field, outer))
     if len(tables) > MOST_OBJECTS:
         raise MetadataError(f"A report type can join at most {MOST_OBJECTS} objects")
