@@ -6,7 +6,7 @@ itself writes (custom metadata), so that it never says more than what was deploy
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from metronome_salesforce.errors import ConfigError
@@ -26,7 +26,6 @@ from metronome_salesforce.salesforce.session import Session
 
 NEVER, IF_MISSING, ALWAYS = "Never", "IfMissing", "Always"
 DEPLOY_COMMAND = "metronome-salesforce package deploy"
-CHECK_COMMAND = "metronome-salesforce package check"
 
 _SHOWN = 3
 _MODIFY = '"Modify Metadata Through Metadata API Functions"'
@@ -84,14 +83,19 @@ def prepare(
     Never downgrades. What keeps it from being installed is in the state, as reason and sentence;
     raises ConfigError and RetriableError for what has nothing to do with the package.
     """
-    version = installed_version(session)
+    if session.namespace:
+        policy = NEVER  # such a package is no metadata of the org's own: it is never deployed
+    version, fresh = installed_version(session), False
     if version is None:
         access = integration_access(session)
         try:
             if access.set_id is None:
+                if session.namespace:
+                    return _missing_managed()
                 if policy == NEVER:
                     return _missing("")
                 _install(session, progress)
+                fresh = True
                 access = integration_access(session)
             if not access.assigned:
                 if policy == NEVER:
@@ -102,7 +106,11 @@ def prepare(
         except ConfigError as error:
             return PackageState(None, installed=False, reason=error.reason, message=error.message)
         version = installed_version(session)
-    return _upgraded(session, policy, version, progress)
+    state = _upgraded(session, policy, version, progress)
+    if not fresh:
+        return state
+    sentence = f"The Metronome package {version} was installed."
+    return replace(state, message=sentence, changed=True)
 
 
 def _upgraded(
@@ -111,6 +119,14 @@ def _upgraded(
     ours = package_version()
     if is_older(version, ours):
         had = version or "without a version"
+        if session.namespace:
+            return PackageState(
+                version,
+                installed=True,
+                reason="Outdated",
+                message=f"The org has the Metronome package {had}, and this operator works with "
+                f"{ours}; install a newer version of the managed package.",
+            )
         if policy != ALWAYS:
             return PackageState(
                 version,
@@ -162,17 +178,28 @@ def _missing(why: str) -> PackageState:
     )
 
 
+def _missing_managed() -> PackageState:
+    return PackageState(
+        None,
+        installed=False,
+        reason="PackageMissing",
+        message="The org has no Metronome package under spec.salesforce.namespacePrefix; install "
+        "the managed package with that namespace, or leave the prefix empty for a package that is "
+        "deployed as metadata.",
+    )
+
+
 def _unassigned(why: str) -> PackageState:
-    return PackageState(None, installed=None, reason="NotAssigned", message=why)
+    return PackageState(None, installed=None, reason="PermissionSetNotAssigned", message=why)
 
 
 def _unknown() -> PackageState:
     return PackageState(
         None,
         installed=None,
-        reason="NotAssigned",
-        message=f'The org has the permission set "{PERMISSION_SET}", and the integration user does '
-        "not; assign it.",
+        reason="PermissionSetNotAssigned",
+        message=f'The permission set "{PERMISSION_SET}" is not assigned to the integration user; '
+        "assign it.",
     )
 
 
@@ -249,6 +276,13 @@ def user_id_of(session: Session, username: str) -> str:
             "e-mail address and may differ from it",
         )
     return str(records[0]["Id"])
+
+
+def username_of(session: Session) -> str:
+    """The username of the session's own user; empty when the user may not see itself."""
+    soql = f"SELECT Username FROM User WHERE Id = {literal(session.user_id or '')}"  # noqa: S608 -- quoted
+    records = session.query(soql)["records"]
+    return str(records[0]["Username"]) if records else ""
 
 
 def assign(session: Session, name: str, user_id: str) -> bool:
