@@ -311,15 +311,15 @@ _WORD = re.compile(r"[A-Z][a-z]+")
 # Words in the code that look like reasons: Kubernetes and Salesforce vocabulary.
 _NO_REASONS = frozenset({
     "AssigneeId", "AutoNumber", "BearerToken", "BlankAsZero", "CommandSync", "ConfigMap",
-    "ControlledByParent", "CustomApplication", "CustomField", "CustomMetadata", "CustomObject", "CustomTab",
-    "CustomerLink", "CustomerLinks", "CycleReport", "DailyApiRequests", "DateTime", "FlexiPage",
+    "ControlledByParent", "CustomApplication", "CustomField", "CustomMetadata", "CustomObject",
+    "CustomTab", "CustomerLink", "CustomerLinks", "CycleReport", "DailyApiRequests", "DateTime", "FlexiPage",
     "IfMissing", "LastModifiedById", "LongTextArea", "MasterDetail", "MasterRecordId",
     "MetronomeSource", "MetronomeSync", "MetronomeSyncs", "PermissionSet", "PermissionSetId",
     "ReadWrite", "ReportType", "SetNull", "SyncRun", "WriteBack",
 })  # fmt: skip
 _NO_REASONS_IN_CONDITIONS = frozenset({
-    "Always", "False", "Id", "Never", "Normal", "Ready", "Reconciling", "Stalled", "True", "Unknown",
-    "Username", "Warning",
+    "Always", "False", "Id", "Never", "Normal", "Ready", "Reconciling", "Stalled", "True",
+    "Unknown", "Username", "Warning",
 })  # fmt: skip
 
 
