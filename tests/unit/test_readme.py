@@ -312,7 +312,8 @@ _WORD = re.compile(r"[A-Z][a-z]+")
 _NO_REASONS = frozenset({
     "AssigneeId", "AutoNumber", "BearerToken", "BlankAsZero", "CommandSync", "ConfigMap",
     "ControlledByParent", "CustomApplication", "CustomField", "CustomMetadata", "CustomObject",
-    "CustomTab", "CustomerLink", "CustomerLinks", "CycleReport", "DailyApiRequests", "DateTime", "FlexiPage",
+    "CustomTab", "CustomerLink", "CustomerLinks", "CycleReport", "DailyApiRequests", "DateTime",
+    "FlexiPage",
     "IfMissing", "LastModifiedById", "LongTextArea", "MasterDetail", "MasterRecordId",
     "MetronomeSource", "MetronomeSync", "MetronomeSyncs", "PermissionSet", "PermissionSetId",
     "ReadWrite", "ReportType", "SetNull", "SyncRun", "WriteBack",
