@@ -561,7 +561,7 @@ class _Cycle(Steps):
 
     def tell(self) -> None:
         """Fill the counts of the report, whatever happened."""
-        report, source, target = self.report, self.source, self.target
+        report, source = self.report, self.source
         if self.applied:
             report.rows = self.plan.outcome(planned=False)
         elif report.outcome in {Outcome.PLANNED, Outcome.REFUSED}:
