@@ -1,5 +1,7 @@
 """Our report types, reports and dashboard with one rule broken at a time: the org refuses each."""
 
+import re
+
 import pytest
 
 from tests.package.breaking import (
@@ -67,15 +69,15 @@ def with_column(table: str, field: str) -> Edit:
 
 def filtering(report: str, name: str, operator: str, value: str) -> Edit:
     """Another operator and value for the filter of a column."""
-    found = f"<column>{name}</column>"
+    item = (
+        rf"(<criteriaItems>\s*<column>{re.escape(name)}</column>.*?)<operator>.*?</criteriaItems>"
+    )
 
     def edit(files: dict[str, str]) -> None:
-        path = file_of(report)
-        head, rest = files[path].split(found, 1)
-        item, tail = rest.split("</criteriaItems>", 1)
-        before = item.split("<operator>", 1)[0]
-        made = f"{before}<operator>{operator}</operator><value>{value}</value>"
-        files[path] = f"{head}{found}{made}</criteriaItems>{tail}"
+        made = rf"\g<1><operator>{operator}</operator><value>{value}</value></criteriaItems>"
+        files[file_of(report)] = re.sub(
+            item, made, files[file_of(report)], count=1, flags=re.DOTALL
+        )
 
     return edit
 
