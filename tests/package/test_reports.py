@@ -4,102 +4,23 @@ A generated tenant is synced into an org; what each report has to show is then w
 `tests.expectation`, which knows Metronome's documents alone, and compared with the run.
 """
 
-import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Hashable, Iterable
 from datetime import date, timedelta
 from decimal import Decimal
-from itertools import cycle
 from typing import Any
 
-import pytest
-
-from metronome_salesforce.report import Outcome
-from metronome_salesforce.sandbox.salesforce import ADMIN
 from metronome_salesforce.sandbox.salesforce.dashboards import dashboards, run_dashboard
 from metronome_salesforce.sandbox.salesforce.reports import (
     ReportGroup,
     ReportResult,
     reports,
-    run_report,
 )
-from tests.expectation import CUSTOMER, GRANT, INVOICE, LINE, USAGE, Content, Json
-from tests.stage import NOW, Stage
+from tests.expectation import CUSTOMER, GRANT, INVOICE, LINE, USAGE, Json
+from tests.package.company import READER, TODAY, Company, active, percent
+from tests.stage import NOW
 
-READER = "reader@sandbox.example"
-TODAY = NOW.date()
-RUN = "Metronome_Sync_Run__c"
 SPEND = frozenset({"Draft", "Finalized"})
-
-
-class Company:
-    """A synced org: customers without an Account, on one, two on one, and one just linked."""
-
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
-        self.accounts = {name: stage.account(name) for name in ("Acme", "Beta", "Empty")}
-        self.names = {record: name for name, record in self.accounts.items()}
-        for number, name in ((0, "Acme"), (1, "Acme"), (2, "Beta")):
-            stage.tenant.set_salesforce_account(stage.customer(number), self.accounts[name])
-        self._let_grants_expire(1, 59, 60, 61)
-        assert asyncio.run(stage.cycle()).outcome is Outcome.SUCCEEDED
-        self.content: Content = stage.expected()
-        self.pending = stage.customer(4)
-        self._link(self.pending, self.accounts["Empty"])
-        for number, rejected in enumerate((3, 0, None, 2)):
-            moment = f"2026-03-0{1 + number // 2}T0{number}:00:00.000+0000"
-            stage.org.insert(RUN, {
-                "Run_ID__c": f"made-{number}", "Sync__c": "billing/made", "Started_At__c": moment,
-                "Finished_At__c": moment, "Outcome__c": "PartiallyFailed",
-                "Rows_Rejected__c": rejected, "Summary__c": f"Rejected {rejected}",
-            }, username=stage.clerk())  # fmt: skip
-        stage.org.add_user(READER, name="Sales Reader")
-        stage.org.assign_permission_set(READER, "Metronome_User")
-
-    def _let_grants_expire(self, *days: int) -> None:
-        """Move the end of grants that are in effect to so many days from now, in turn."""
-        tenant, midnight = self.stage.tenant, NOW.replace(hour=0)
-        listed = [
-            (customer, grant) for customer, grant in tenant.listed_grants()
-            if grant.expires_at > NOW + timedelta(days=90)
-        ]  # fmt: skip
-        for (customer, grant), after in zip(listed, cycle(days), strict=False):
-            made = replace(grant, expires_at=midnight + timedelta(days=after))
-            customer.grants = tuple(made if each is grant else each for each in customer.grants)
-        # What was worked out with the old ends is forgotten when time passes.
-        self.stage.advance(timedelta())
-
-    def _link(self, customer: str, account: str) -> None:
-        """A person sets the Account; the billing data has still to be moved."""
-        rows = self.stage.org.rows(CUSTOMER)
-        [record] = [row["Id"] for row in rows if row["Metronome_Customer_ID__c"] == customer]
-        values = {"Account__c": account}
-        self.stage.org.update(CUSTOMER, record, values, username=self.stage.clerk())
-        old = self.content[CUSTOMER][(customer,)]
-        fields = {**old.fields, "Account__c": account, "Is_Linked__c": True}
-        self.content[CUSTOMER][(customer,)] = replace(old, fields=fields)
-
-    def rows(self, sobject: str) -> list[Json]:
-        """What must be in the org, the Account by name."""
-        return [
-            {**each.fields, "Account": self.names.get(each.fields.get("Account__c") or "")}
-            for each in self.content[sobject].values()
-        ]
-
-    def run(self, name: str) -> ReportResult:
-        """Run a report as somebody with *Metronome User*, who sees all of its columns."""
-        state = self.stage.org.state
-        result = run_report(state, self.stage.org.users[READER], f"Metronome/{name}")
-        admin = run_report(state, self.stage.org.users[self.stage.clerk()], f"Metronome/{name}")
-        assert result == admin
-        return result
-
-
-@pytest.fixture(scope="module")
-def company() -> Iterator[Company]:
-    with Stage(customers=30) as stage:
-        yield Company(stage)
 
 
 # -- working it out ------------------------------------------------------------------------------
@@ -254,21 +175,6 @@ def test_spend_by_product(company: Company) -> None:
     assert descending(result)
 
 
-def active(row: Json) -> bool:
-    """Whether a grant is in effect today."""
-    starts, ends = row["Effective_Date__c"], row["Expiration_Date__c"]
-    today = TODAY.isoformat()
-    return starts is not None and starts <= today and (ends is None or ends > today)
-
-
-def percent(row: Json) -> float:
-    """What is left of a grant, in per cent with one decimal."""
-    share = Decimal(str(row["Balance_Including_Pending__c"])) / Decimal(
-        str(row["Initial_Grant_Amount__c"])
-    )
-    return float((share * 100).quantize(Decimal("0.1")))
-
-
 def check_grants(result: ReportResult, kept: list[Json], names: tuple[str, ...]) -> None:
     """Each group holds its grants' names, values and sums; amounts of one unit only."""
     by = [each.name.partition("$")[2] for each in result.groupings]
@@ -368,7 +274,6 @@ def test_rejected_rows(company: Company) -> None:
 def test_the_dashboard_draws_the_same_numbers(company: Company) -> None:
     org = company.stage.org
     assert dashboards(org.state) == [("Metronome/Metronome_Overview", "Metronome Overview")]
-    org.assign_permission_set(ADMIN, "Metronome_User")
     board = run_dashboard(org.state, org.users[READER], "Metronome/Metronome_Overview")
     assert [each.problem for each in board.components] == [None] * 4
     assert [each.report.partition("/")[2] for each in board.components] == [
