@@ -27,11 +27,12 @@ pages; all of custom metadata but picklists and labels; more than one picklist d
 `report_metadata` and `dashboard_metadata` say, where it is listed.
 
 Not modelled: matrix and joined reports, standard report types, cross filters, buckets and formulas
-of reports, dashboard filters, Report and Dashboard as objects of SOQL; sharing rules, record types, multi-currency, person accounts, Apex, flows and
-triggers, tooling objects and source tracking, the designs of Lightning components beyond the few
-that are listed, quick deploys, createMetadata and its like, Bulk API 1.0, parallel result pages and
-chunking of bulk queries, streaming, files and blobs. Batches of a bulk job run one after the other,
-so they never lock each other out: `Faults.row` does that.
+of reports, dashboard filters, Report and Dashboard as objects of SOQL; sharing rules, record types,
+multi-currency, person accounts, Apex, flows and triggers, tooling objects and source tracking, the
+designs of Lightning components beyond the few that are listed, quick deploys, createMetadata and
+its like, Bulk API 1.0, parallel result pages and chunking of bulk queries, streaming, files and
+blobs. Batches of a bulk job run one after the other, so they never lock each other out:
+`Faults.row` does that.
 """
 
 from metronome_salesforce.sandbox.salesforce.bulk_jobs import Interruption
