@@ -28,11 +28,11 @@ pages; all of custom metadata but picklists and labels; more than one picklist d
 
 Not modelled: matrix and joined reports, standard report types, cross filters, buckets and formulas
 of reports, dashboard filters, Report and Dashboard as objects of SOQL; sharing rules, record types,
-multi-currency, person accounts, Apex, flows and triggers, namespaces but as part of names, tooling
-objects and source tracking, the designs of Lightning components beyond the few that are listed,
-quick deploys, createMetadata and its like, Bulk API 1.0, parallel result pages and chunking of bulk
-queries, streaming, files and blobs. Batches of a bulk job run one after the other, so they never
-lock each other out: `Faults.row` does that.
+multi-currency, person accounts, Apex, flows and triggers, tooling objects and source tracking, the
+designs of Lightning components beyond the few that are listed, quick deploys, createMetadata and
+its like, Bulk API 1.0, parallel result pages and chunking of bulk queries, streaming, files and
+blobs. Batches of a bulk job run one after the other, so they never lock each other out:
+`Faults.row` does that.
 """
 
 from metronome_salesforce.sandbox.salesforce.bulk_jobs import Interruption
