@@ -29,6 +29,7 @@ KINDS = {
 }
 # Folders whose own folders are part of a name, as in the report `Metronome/Usage_Trend`.
 _FILED = {"reports", "dashboards"}
+_WHOLE = {"CustomObject"}
 # Elements of a zip's object file that are files of their own in source.
 INSIDE_OBJECT = {"CompactLayout", "CustomField", "ListView"}
 
@@ -60,9 +61,19 @@ def meaning(content: bytes) -> Meaning:
 
 
 def _meaning(element: ET.Element) -> Meaning:
+    name = _name(element)
+    # An object's parts have names of their own; elsewhere the order of equals matters.
+    inner = sorted(element, key=lambda each: (_name(each), _part(each) if name in _WHOLE else ""))
+    return name, (element.text or "").strip(), tuple(map(_meaning, inner))
+
+
+def _name(element: ET.Element) -> str:
     assert element.tag.startswith(f"{{{NAMESPACE}}}"), element.tag
-    inner = sorted(map(_meaning, element), key=lambda each: each[0])
-    return element.tag.removeprefix(f"{{{NAMESPACE}}}"), (element.text or "").strip(), tuple(inner)
+    return element.tag.removeprefix(f"{{{NAMESPACE}}}")
+
+
+def _part(element: ET.Element) -> str:
+    return element.findtext(f"{{{NAMESPACE}}}fullName") or ""
 
 
 def meanings(folder: Path, *, without: str = "") -> dict[str, Meaning]:

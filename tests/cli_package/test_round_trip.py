@@ -71,7 +71,9 @@ def members(folder: Path) -> dict[str, set[str]]:
     """The members that package.xml names, by their type."""
     found = {}
     for types in ET.fromstring((folder / "package.xml").read_bytes()):  # noqa: S314 -- ours or the CLI's
-        names = {each.text or "" for each in types.iter(f"{{{NAMESPACE}}}members")}
+        # The CLI puts a slash behind the names of folders.
+        texts = (each.text or "" for each in types.iter(f"{{{NAMESPACE}}}members"))
+        names = {text.removesuffix("/") for text in texts}
         kind = types.findtext(f"{{{NAMESPACE}}}name")
         if kind is not None:
             found[kind] = names
