@@ -68,7 +68,7 @@ test-cluster: $(READY) ## Run the tests that need a real kube-apiserver; builds 
 .PHONY: test-package
 test-package: $(READY) ## Run the tests that deploy with the Salesforce CLI; installs it with npm the first time
 	$(BIN)/python -m tests.salesforce_cli.install
-	$(BIN)/python -m pytest -m package -p tests.controlplane.strict tests/cli_package $(ARGS)
+	$(BIN)/python -m pytest -m package -p tests.controlplane.strict -n $(WORKERS) --dist loadfile tests/cli_package $(ARGS)
 
 .PHONY: demo
 demo: $(READY) ## Show a sync from start to end, on emulated services
