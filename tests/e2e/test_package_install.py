@@ -206,6 +206,19 @@ async def test_an_org_that_refuses_the_package_keeps_nothing_of_it(bare: Stage) 
     assert bare.org.statistics.total_rows == 0
 
 
+async def test_an_older_package_that_lacks_something_stops_cycles_and_says_so(bare: Stage) -> None:
+    """The one of before versions has no Sync Run object."""
+    assert bare.org.deploy(BEFORE_VERSIONS).success
+    bare.org.assign_permission_set(INTEGRATION, PERMISSION_SET)
+    report = await bare.cycle()
+
+    assert (report.outcome, report.reason) == (Outcome.FAILED, "Outdated")
+    assert "spec.salesforce.package.install to Always" in report.message
+    assert "metronome-salesforce package deploy" in report.message
+    assert package(report) == (True, "Outdated", None, False)
+    assert bare.org.statistics.total_rows == 0
+
+
 async def test_an_upgrade_keeps_data_and_what_the_org_has_added(stage: Stage, bare: Stage) -> None:
     """From the package of before versions, with the rows of a cycle and additions of the org."""
     assert (await stage.cycle()).outcome is Outcome.SUCCEEDED

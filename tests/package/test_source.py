@@ -1,4 +1,4 @@
-"""The package's source against the code: generated files are up to date, values fit their fields."""
+"""The package's source against the code: generated files are up to date, and values fit fields."""
 
 import json
 import tomllib
