@@ -30,7 +30,7 @@ from metronome_salesforce.errors import (
 from metronome_salesforce.guards import Changes, Limits, ensure_budget, ensure_safe
 from metronome_salesforce.linking import Accounts, Decision, LinkRequest, LinkSource
 from metronome_salesforce.mapping import ObjectMapping, to_row
-from metronome_salesforce.objects import ACCOUNT_SUMMARY, CUSTOMER, OBJECTS, SYNC_RUN
+from metronome_salesforce.objects import ACCOUNT_SUMMARY, CUSTOMER, OBJECTS
 from metronome_salesforce.planning import Place, Plan
 from metronome_salesforce.ports import (
     Batch,
@@ -247,27 +247,32 @@ class _Cycle(Steps):
 
     async def _preflight(self) -> OrgState:
         self._stage("preflight")
-        package = await self._prepare()
-        mappings = [*self.mappings, ACCOUNT_SUMMARY, SYNC_RUN]
+        state = await self.blocking(self.target.open)
+        ensure_budget(state.quota, self.settings.limits, calls=1)
+        mappings = [*self.mappings, ACCOUNT_SUMMARY]
+        package = await self._prepare(mappings)
         try:
-            state = await self.blocking(lambda: self.target.check(mappings))
+            await self.blocking(lambda: self.target.check(mappings, state))
         except ConfigError:
             if package.lacking:  # which is why
                 raise ConfigError(package.reason, package.message) from None
             raise
-        ensure_budget(state.quota, self.settings.limits, calls=1)
         if not self.run_.dry_run:
             await self.records.open(self.report)
         return state
 
-    async def _prepare(self) -> PackageState:
-        """See that the org has the package; a dry run installs nothing."""
+    async def _prepare(self, mappings: Sequence[ObjectMapping]) -> PackageState:
+        """See that the org has the package."""
 
         def progress(status: str, done: int, total: int) -> None:
+            self.check_stop()
             self.observers.progress(f"install package ({status})", done, total)
 
-        policy = "Never" if self.run_.dry_run else self.settings.install_package
-        state = await self.blocking(lambda: self.target.prepare(policy, progress))
+        state = await self.blocking(
+            lambda: self.target.prepare(
+                self.settings.install_package, mappings, progress, dry_run=self.run_.dry_run
+            )
+        )
         self.report.package = state
         if state.changed:
             self.report.events.append(("PackageInstalled", state.message))
