@@ -43,6 +43,7 @@ ORPHANS = "Metronome_Orphan_Customer__c"
 
 _SALESFORCE_VERSION = "66.0"
 _PERMISSION_SET = "Metronome_Integration"
+_PERSON_SET = "Metronome_Admin"
 _PERSON = "sales@sandbox.example"
 _WATCH_EVERY = "2s"
 _STOP_SECONDS = 20.0
@@ -115,10 +116,6 @@ class Stage:
 
     def choose(self, record_id: str, account_id: str) -> None:
         """Let a person set the Account on an Orphaned Customer record."""
-        if _PERSON not in self.org.users:
-            self.org.add_user(_PERSON)
-            # That for people only reads.
-            self.org.assign_permission_set(_PERSON, _PERMISSION_SET)
         self.org.update(ORPHANS, record_id, {"Account__c": account_id}, username=_PERSON)
 
     def link_path(self, customer_id: str) -> Path:
@@ -159,7 +156,7 @@ def set_up(folder: Path, customers: int, *, lag: timedelta) -> Iterator[Stage]:
     cluster = KubernetesSandbox()
     with ExitStack() as stack:
         metronome = stack.enter_context(MetronomeSandbox(tenant).serve())
-        salesforce = SalesforceSandbox(org)
+        salesforce = SalesforceSandbox(org, person=_PERSON)
         https = stack.enter_context(salesforce.serve(tls=authority))
         http = stack.enter_context(salesforce.serve())
         kubernetes = stack.enter_context(cluster.serve())
@@ -202,6 +199,8 @@ def _deploy_package(org: SalesforceOrg) -> None:
     if not result.success:
         raise DemoError("the sandbox org refused the package")
     org.assign_permission_set(INTEGRATION, _PERMISSION_SET)
+    org.add_user(_PERSON, name="Sales User")
+    org.assign_permission_set(_PERSON, _PERSON_SET)
 
 
 def _install_crds() -> None:
