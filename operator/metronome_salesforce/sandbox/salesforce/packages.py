@@ -35,6 +35,9 @@ INSIDE_OBJECT = {
     "FieldSet": "fieldSets",
 }
 
+# How the names of custom objects and of custom metadata types end.
+CUSTOM_ENDINGS = ("__c", "__mdt")
+
 DESTRUCTIVE_FILES = (
     "destructiveChangesPre.xml", "destructiveChanges.xml", "destructiveChangesPost.xml",
 )  # fmt: skip

@@ -7,9 +7,20 @@ visible, so nothing may be said about them (Metadata API guide, PermissionSet).
 from xml.etree import ElementTree as ET
 
 from metronome_salesforce.sandbox.salesforce.access import FieldGrant, ObjectGrant, PermissionSet
+from metronome_salesforce.sandbox.salesforce.drafts import Component, Draft
 from metronome_salesforce.sandbox.salesforce.object_metadata import MetadataError
 from metronome_salesforce.sandbox.salesforce.packages import children, flag, text_of
 from metronome_salesforce.sandbox.salesforce.schema import Schema
+
+
+def check_permission_set(component: Component, draft: Draft) -> None:
+    """Put one permission set into the draft; raises MetadataError."""
+    key = component.name.lower()
+    old = draft.state.permission_sets.get(key)
+    record = old.id if old else draft.state.ids.next("0PS")
+    draft.permission_sets[key] = read_permission_set(
+        component.root, component.name, record, draft.schema
+    )
 
 
 def read_permission_set(

@@ -113,8 +113,8 @@ class _Collected:
             self._parts.setdefault(owner, set()).add((kind, plain))
         elif kind != "CustomObject" and kind not in INSIDE_OBJECT and (kind, plain) in stored:
             found = stored[kind, plain]
-            raw = not found.content.startswith(b"<") or found.file.endswith("-meta.xml")
-            self._whole[found.file] = found.content if raw else _DECLARATION + found.content
+            canonical = found.content.startswith(b"<") and not found.content.startswith(b"<?")
+            self._whole[found.file] = (_DECLARATION if canonical else b"") + found.content
             self._listed(kind, plain, found)
         else:
             self._problem(f"Entity of type '{kind}' named '{name}' cannot be found")
