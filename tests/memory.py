@@ -4,7 +4,7 @@ They are the reference for `ports`: unit tests of the cycle run against them, an
 holds the real edges against the same expectations.
 """
 
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 
@@ -21,13 +21,15 @@ from metronome_salesforce.mapping import (
     ObjectMapping,
     Reach,
 )
-from metronome_salesforce.objects import ACCOUNT_SUMMARY, CUSTOMER
+from metronome_salesforce.objects import ACCOUNT_SUMMARY, CUSTOMER, SYNC_RUN
 from metronome_salesforce.ports import (
     Batch,
     CustomerInfo,
     Horizon,
     Notes,
     OrgState,
+    PackageState,
+    PastRun,
     Quota,
     Summary,
 )
@@ -50,6 +52,20 @@ class MemoryTarget:
     quota: Quota | None = None
     api_calls: list[tuple[str, str, str, int]] = field(default_factory=list)
     storage_left_mb: int | None = None
+
+    def prepare(self, policy: str, progress: Callable[[str, int, int], None]) -> PackageState:
+        """Whatever the policy, an org of memory has the package."""
+        progress(policy, 0, 0)
+        return PackageState("1.0.0", installed=True, reason="Installed", message="It is there.")
+
+    def past_runs(self, sync: str) -> Sequence[PastRun]:
+        """The records of runs of that name."""
+        found = [
+            PastRun(f"id-{key}", key, running=record["Outcome__c"] == "Running")
+            for key, record in self.records[SYNC_RUN.name].items()
+            if record["Sync__c"] == sync
+        ]
+        return found[::-1]
 
     def check(self, mappings: Sequence[ObjectMapping]) -> OrgState:
         """An org of memory has every object."""

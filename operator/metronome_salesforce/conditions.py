@@ -16,9 +16,10 @@
     suspended                     as it was as it was False Suspended
 
 Ready says whether Salesforce was equal to Metronome after the last cycle; being suspended does not
-change that. All three conditions are always there; a fourth, WriteBack, is there where Account ids
-are stored in Metronome, and comes from link runs. `lastTransitionTime` moves only when a
-condition's status does. A patch is a JSON merge patch of `status`: None removes a field.
+change that. All three conditions are always there. PackageInstalled is there once a cycle has
+looked at the org, and WriteBack, which comes from link runs, where Account ids are stored in
+Metronome. `lastTransitionTime` moves only when a condition's status does. A patch is a JSON merge
+patch of `status`: None removes a field.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -33,7 +34,8 @@ Json = dict[str, Any]
 Status = Mapping[str, Any]
 
 READY, RECONCILING, STALLED, WRITE_BACK = "Ready", "Reconciling", "Stalled", "WriteBack"
-OF_CYCLES = frozenset({READY, RECONCILING, STALLED})
+PACKAGE_INSTALLED = "PackageInstalled"
+OF_CYCLES = frozenset({READY, RECONCILING, STALLED, PACKAGE_INSTALLED})
 OF_LINKS = frozenset({WRITE_BACK})
 _TRUE, _FALSE, _UNKNOWN = "True", "False", "Unknown"
 _BEFORE_FIRST = frozenset({"Pending", "Running", "Suspended", Outcome.PLANNED.value})
@@ -132,7 +134,7 @@ def finished(
     """
     run = _run(report, moment.generation, moment.at)
     patch: Json = {
-        **_conditions(status, moment, _verdict(report)),
+        **_conditions(status, moment, [*_verdict(report), *_package(report)]),
         "progress": None,
         "lastRun": replacing(status.get("lastRun"), run),
         "history": _history(status.get("history") or (), run)[:history_limit],
@@ -140,6 +142,9 @@ def finished(
     }
     if report.customers:
         patch["customers"] = dict(report.customers)
+    if report.package is not None:
+        version = report.package.version
+        patch["package"] = None if version is None else {"installedVersion": version}
     if report.outcome is Outcome.SUCCEEDED:
         patch["lastSuccessTime"] = run["finishedAt"]
     if report.outcome in (Outcome.SUCCEEDED, Outcome.PARTIALLY_FAILED):
@@ -305,6 +310,15 @@ def _verdict(report: CycleReport) -> Sequence[Condition]:
         Condition(STALLED, _TRUE if acting else _FALSE, why, sentence),
         Condition(RECONCILING, _FALSE, report.outcome.value, "No cycle runs."),
     ]
+
+
+def _package(report: CycleReport) -> list[Condition]:
+    """PackageInstalled, where the cycle got so far as to look."""
+    state = report.package
+    if state is None:
+        return []
+    value = {True: _TRUE, False: _FALSE, None: _UNKNOWN}[state.installed]
+    return [Condition(PACKAGE_INSTALLED, value, state.reason, state.message)]
 
 
 def _conditions(status: Status, moment: Moment, wanted: Sequence[Condition]) -> Json:

@@ -21,11 +21,16 @@ from functools import partial
 from time import perf_counter
 
 from metronome_salesforce.deciding import Decided, decide_all, facts, named_accounts, verdicts
-from metronome_salesforce.errors import ProductError, RetriableError, UnsafePlanError
+from metronome_salesforce.errors import (
+    ConfigError,
+    ProductError,
+    RetriableError,
+    UnsafePlanError,
+)
 from metronome_salesforce.guards import Changes, Limits, ensure_budget, ensure_safe
 from metronome_salesforce.linking import Accounts, Decision, LinkRequest, LinkSource
 from metronome_salesforce.mapping import ObjectMapping, to_row
-from metronome_salesforce.objects import ACCOUNT_SUMMARY, CUSTOMER, OBJECTS
+from metronome_salesforce.objects import ACCOUNT_SUMMARY, CUSTOMER, OBJECTS, SYNC_RUN
 from metronome_salesforce.planning import Place, Plan
 from metronome_salesforce.ports import (
     Batch,
@@ -38,6 +43,7 @@ from metronome_salesforce.ports import (
 )
 from metronome_salesforce.report import CycleReport, Outcome, Retry, Trigger
 from metronome_salesforce.rows import Row, RowResult, Write
+from metronome_salesforce.runrecords import RunRecords
 from metronome_salesforce.scope import Scope
 from metronome_salesforce.stepping import Steps, stamped
 from metronome_salesforce.writeback import WriteBack
@@ -47,9 +53,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CycleSettings:
-    """What of the spec steers the cycle itself; `objects` are names of OBJECTS."""
+    """What of the spec steers the cycle itself; `objects` are names of OBJECTS.
+
+    `sync` is "namespace/name" of the MetronomeSync, under which the org keeps the newest
+    `history_limit` records of its runs; empty for no records.
+    """
 
     objects: frozenset[str]
+    sync: str = ""
+    history_limit: int = 10
+    install_package: str = "Never"
     window_size: str = "Day"
     invoices_since: date | None = None
     usage_lookback: timedelta = timedelta(days=34)
@@ -127,6 +140,7 @@ async def run_cycle(
         cycle.plan.close()
     report.duration = round(perf_counter() - started, 3)
     report.finished_at = _timestamp(run.now + timedelta(seconds=report.duration))
+    await cycle.records.close(report)
     return report
 
 
@@ -173,6 +187,7 @@ class _Cycle(Steps):
         # Rows of objects that are not synced (any more) follow their customer all the same.
         self.followers = [one for one in OBJECTS if one.placed and one not in self.mappings]
         self.write_back = WriteBack(source, self.check_stop)
+        self.records = RunRecords(self, target, sync=settings.sync, keep=settings.history_limit)
         self.applied = False
         self.decided: Decided | None = None
         self.customers: dict[str, CustomerInfo] = {}
@@ -230,9 +245,27 @@ class _Cycle(Steps):
 
     async def _preflight(self) -> OrgState:
         self._stage("preflight")
-        state = await self.blocking(lambda: self.target.check([*self.mappings, ACCOUNT_SUMMARY]))
+        await self._prepare()
+        mappings = [*self.mappings, ACCOUNT_SUMMARY, SYNC_RUN]
+        state = await self.blocking(lambda: self.target.check(mappings))
         ensure_budget(state.quota, self.settings.limits, calls=1)
+        if not self.run_.dry_run:
+            await self.records.open(self.report)
         return state
+
+    async def _prepare(self) -> None:
+        """See that the org has the package; a dry run installs nothing."""
+
+        def progress(status: str, done: int, total: int) -> None:
+            self.observers.progress(f"install package ({status})", done, total)
+
+        policy = "Never" if self.run_.dry_run else self.settings.install_package
+        state = await self.blocking(lambda: self.target.prepare(policy, progress))
+        self.report.package = state
+        if state.changed:
+            self.report.events.append(("PackageInstalled", state.message))
+        if state.installed is False:
+            raise ConfigError(state.reason, state.message)
 
     # -- 2 observe, 3 desire -------------------------------------------------------------------
 

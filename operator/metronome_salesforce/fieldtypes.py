@@ -27,6 +27,7 @@ _ID_FIELD = re.compile(r"salesforce_account_id|customFields\.[^\t\n\f\r ]+")
 _SALESFORCE_VERSION = re.compile(r"(5[89]|[6-9][0-9])\.0")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _ACCOUNT_ID = re.compile(r"001[A-Za-z0-9]{12}([A-Z0-5]{3})?")
+_NAMESPACE = re.compile(r"([A-Za-z](_?[A-Za-z0-9])*)?")
 _API_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 _MONTHS = "JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC"
@@ -256,6 +257,15 @@ CustomerId = Annotated[
     ),
 ]
 AccountId = Annotated[str, Field(min_length=1, max_length=18), AfterValidator(_account_id)]
+NamespacePrefix = Annotated[
+    str,
+    Field(max_length=15),
+    _matching(
+        _NAMESPACE,
+        "must be 1 to 15 letters, digits and single underscores, begin with a letter and not end"
+        " with an underscore",
+    ),
+]
 ApiName = Annotated[
     str,
     Field(min_length=1, max_length=80),

@@ -4,7 +4,7 @@ The edges implement these without inheriting from them; `tests/memory.py` holds 
 implementations.
 """
 
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -36,6 +36,30 @@ class OrgState:
     quota: Quota | None
     storage_left_mb: int | None = None
     storage_max_mb: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PackageState:
+    """What an org has of the Metronome package.
+
+    `installed` is None where nobody can tell; `version` None where the org does not say. `reason`
+    and `message` are those of a condition, `changed` tells that this run installed or upgraded it.
+    """
+
+    version: str | None
+    installed: bool | None
+    reason: str
+    message: str
+    changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """What an org remembers of one earlier run; `running` when its end was never written."""
+
+    id: str
+    run_id: str
+    running: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +95,15 @@ class Target(Protocol):
     @property
     def quota(self) -> Quota | None:
         """The daily quota by the newest answer."""
+
+    def prepare(self, policy: str, progress: Callable[[str, int, int], None]) -> PackageState:
+        """Install or upgrade the package where `policy` (Never, IfMissing, Always) says so.
+
+        What keeps it from being installed is in the state, not raised.
+        """
+
+    def past_runs(self, sync: str) -> Sequence[PastRun]:
+        """The records of the runs of a MetronomeSync ("namespace/name"), newest first."""
 
     def check(self, mappings: Sequence[ObjectMapping]) -> OrgState:
         """Sign in and see that every object and field of `mappings` is there and writable.

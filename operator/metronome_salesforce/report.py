@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from metronome_salesforce.linking import LinkReason, LinkVerdict
+from metronome_salesforce.ports import PackageState
 
 REJECTED_SHOWN = 10
 """How many rejected rows a report (and so a status) names; the others are counted."""
@@ -73,7 +74,8 @@ class CycleReport:
     `quota` is the org's daily API quota after the run (used, maximum). `rejected_since` has
     the oldest day (such as 2026-02-28) with rejected rows of "invoices" and of "usage". `links`
     says what became of each CustomerLink. `write_back` tells why Account ids could not be stored in
-    Metronome (reason, sentence).
+    Metronome (reason, sentence). `package` is what the org has of the Metronome package, None when
+    the run ended before it was looked at.
     """
 
     id: str
@@ -100,6 +102,7 @@ class CycleReport:
     quota: dict[str, int] | None = None
     links: dict[str, LinkVerdict] = field(default_factory=dict)
     write_back: tuple[str, str] | None = None
+    package: PackageState | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values."""
@@ -123,6 +126,8 @@ class CycleReport:
         }
         write_back = values.get("write_back")
         values["write_back"] = None if write_back is None else (write_back[0], write_back[1])
+        package = values.get("package")
+        values["package"] = None if package is None else PackageState(**package)
         values["api_calls"] = [
             (system, family, status, count) for system, family, status, count in values["api_calls"]
         ]

@@ -34,6 +34,7 @@ from metronome_salesforce.fieldtypes import (
     Lookback,
     MetronomeUrl,
     Name,
+    NamespacePrefix,
     SalesforceIdField,
     SalesforceVersion,
     Schedule,
@@ -62,6 +63,7 @@ ObjectName = Literal[
 InvoiceStatus = Literal["Draft", "Finalized", "Void"]
 WindowSize = Literal["Day", "Hour", "None"]
 DeletionPolicy = Literal["Orphan", "Retain"]
+InstallPolicy = Literal["Never", "IfMissing", "Always"]
 
 NEEDS: Final[Mapping[str, str]] = {
     "CustomerPlan": "Plan",
@@ -132,6 +134,12 @@ class MetronomeSpec(_Part):
     salesforce_id_field: SalesforceIdField = "salesforce_account_id"
 
 
+class PackageSpec(_Part):
+    """`spec.salesforce.package`: whether cycles install the Metronome package."""
+
+    install: InstallPolicy = "IfMissing"
+
+
 class SalesforceSpec(_Part):
     """`spec.salesforce`: where the data goes. `instance_url` has no slash at its end."""
 
@@ -140,6 +148,8 @@ class SalesforceSpec(_Part):
     api_version: SalesforceVersion = "66.0"
     ca_bundle_config_map_ref: ConfigMapRef | None = None
     api_budget_percent: int = Field(default=80, ge=1, le=100)
+    namespace_prefix: NamespacePrefix = ""
+    package: PackageSpec = PackageSpec()
 
 
 class InvoicesSpec(_Part):

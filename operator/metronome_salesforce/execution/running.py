@@ -28,7 +28,7 @@ from metronome_salesforce.report import CycleReport
 from metronome_salesforce.salesforce.credentials import parse_credentials
 from metronome_salesforce.salesforce.session import Session
 from metronome_salesforce.salesforce.target import SalesforceTarget
-from metronome_salesforce.spec import MetronomeSyncSpec
+from metronome_salesforce.spec import MetronomeSync
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ async def run_sync(
         return report
     try:
         return await run_cycle(
-            _cycle_settings(inputs.sync.spec), run, source, target, observers, stop=stop
+            _cycle_settings(inputs.sync), run, source, target, observers, stop=stop
         )
     finally:
         await source.close()
@@ -82,7 +82,7 @@ async def run_linking(
         return failed_links(error)
     try:
         return await run_links(
-            _cycle_settings(inputs.sync.spec),
+            _cycle_settings(inputs.sync),
             job,
             source,
             target,
@@ -178,9 +178,13 @@ def _source(
     )
 
 
-def _cycle_settings(spec: MetronomeSyncSpec) -> CycleSettings:
+def _cycle_settings(sync: MetronomeSync) -> CycleSettings:
+    spec = sync.spec
     return CycleSettings(
         objects=frozenset(spec.objects),
+        sync=f"{sync.metadata.namespace}/{sync.metadata.name}",
+        history_limit=spec.history_limit,
+        install_package=spec.salesforce.package.install,
         window_size=spec.window_size,
         invoices_since=spec.invoices.since,
         usage_lookback=spec.usage.lookback,

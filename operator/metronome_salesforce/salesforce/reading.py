@@ -25,8 +25,15 @@ from metronome_salesforce.mapping import (
     Field,
     ObjectMapping,
 )
-from metronome_salesforce.objects import ACCOUNT_SUMMARY, CUSTOMER, INVOICE, OBJECTS, USAGE
-from metronome_salesforce.ports import Horizon
+from metronome_salesforce.objects import (
+    ACCOUNT_SUMMARY,
+    CUSTOMER,
+    INVOICE,
+    OBJECTS,
+    SYNC_RUN,
+    USAGE,
+)
+from metronome_salesforce.ports import Horizon, PastRun
 from metronome_salesforce.rows import ActualRow, Value
 from metronome_salesforce.salesforce.failures import RefusedError
 from metronome_salesforce.salesforce.session import Session
@@ -34,6 +41,7 @@ from metronome_salesforce.scope import Scope
 
 _BY_SOBJECT = {mapping.sobject: mapping for mapping in OBJECTS}
 _DRAFT = "Draft"
+_RUNNING = "Running"
 
 # Of the 100,000 characters that Salesforce takes (SOQL limits). What is longer than a URL may be
 # goes in a body: see `Session.query`.
@@ -246,6 +254,25 @@ def horizon(session: Session, lookback: date) -> Horizon:
         ],
         oldest_usage=_first_usage_day(session),
     )
+
+
+def past_runs(session: Session, sync: str) -> list[PastRun]:
+    """The records of the runs of one MetronomeSync, newest first."""
+    select = f"SELECT Id, {SYNC_RUN.key.api}, Outcome__c, Started_At__c FROM {SYNC_RUN.sobject}"  # noqa: S608 -- SOQL of our own names
+    found = [
+        record
+        for records in pages(session, select, [f"Sync__c = {literal(sync)}"])
+        for record in records
+    ]
+    found.sort(key=lambda record: (str(record["Started_At__c"] or ""), record["Id"]), reverse=True)
+    return [
+        PastRun(
+            str(record["Id"]),
+            str(record[SYNC_RUN.key.api]),
+            running=record["Outcome__c"] == _RUNNING,
+        )
+        for record in found
+    ]
 
 
 def literal(text: str) -> str:

@@ -138,15 +138,20 @@ class Session:
         method: str = "GET",
         params: Mapping[str, str] | None = None,
         body: Any = None,
+        content: tuple[str, bytes] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Any:
         """The parsed answer to one call; `path` is what follows `/services/data/vXX.X/`.
 
         Numbers with a point come as Decimal. None stands for an empty answer, `[]` and `{}` too.
-        `body` is JSON-able; the call must be one that may be repeated. Raises ConfigError (its
-        subclass RefusedError when the org refused this very request) and RetriableError.
+        `body` is JSON-able, `content` is what is sent as it is, with its type before it; the call
+        must be one that may be repeated. Raises ConfigError (its subclass RefusedError when the org
+        refused this very request) and RetriableError.
         """
         data = None if body is None else json.dumps(body, allow_nan=False).encode()
+        headers = dict(headers or {})
+        if content is not None:
+            headers["Content-Type"], data = content
         what = family_of(f"{self._base}{path}")
 
         def send() -> Any:
@@ -156,7 +161,7 @@ class Session:
                 method=method,
                 params=dict(params) if params else None,
                 data=data,
-                headers=dict(headers or {}),
+                headers=dict(headers),
             )
 
         def attempt() -> Any:

@@ -1,6 +1,6 @@
 """`SalesforceTarget`: one org as a cycle sees it."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import date
 
 from metronome_salesforce.linking import Accounts
@@ -14,9 +14,9 @@ from metronome_salesforce.mapping import (
     ObjectMapping,
 )
 from metronome_salesforce.objects import ACCOUNT_SUMMARY
-from metronome_salesforce.ports import Horizon, OrgState, Quota
+from metronome_salesforce.ports import Horizon, OrgState, PackageState, PastRun, Quota
 from metronome_salesforce.rows import ActualRow, Operation, RowResult, Write
-from metronome_salesforce.salesforce import access, finding, reading, writing
+from metronome_salesforce.salesforce import access, finding, installing, reading, writing
 from metronome_salesforce.salesforce.session import Session
 from metronome_salesforce.scope import Scope
 
@@ -51,6 +51,14 @@ class SalesforceTarget:
     def quota(self) -> Quota | None:
         """The daily quota by the newest answer."""
         return self._session.quota
+
+    def prepare(self, policy: str, progress: Callable[[str, int, int], None]) -> PackageState:
+        """See `installing.prepare`."""
+        return installing.prepare(self._session, policy, progress=progress)
+
+    def past_runs(self, sync: str) -> list[PastRun]:
+        """See `reading.past_runs`."""
+        return reading.past_runs(self._session, sync)
 
     def check(self, mappings: Sequence[ObjectMapping]) -> OrgState:
         """See `access.check_access`."""

@@ -1,0 +1,162 @@
+"""The record of a run in the org itself: Running at its start, how it ended at its end.
+
+For the people in Salesforce, who see neither status nor log. The record is about the run and not
+part of what is synced: when it cannot be written, the run goes on, and the log says so.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from functools import partial
+
+from metronome_salesforce.canon import LongText, canon
+from metronome_salesforce.errors import ProductError
+from metronome_salesforce.objects import SYNC_RUN
+from metronome_salesforce.ports import PastRun, Target
+from metronome_salesforce.report import Counts, CycleReport, Outcome
+from metronome_salesforce.rows import Operation, RowResult, Value, Write
+from metronome_salesforce.stepping import Steps
+
+logger = logging.getLogger(__name__)
+
+RUNNING = "Running"
+
+_WHATS = ("created", "updated", "deleted", "unchanged", "rejected")
+_SUMMARY = LongText(32768)
+_UNFINISHED = (
+    "The run did not end: its operator was stopped or killed. Whatever it wrote stands, and the "
+    "next run goes on from there."
+)
+
+
+class RunRecords:
+    """The records of one MetronomeSync's runs, `sync` being "namespace/name".
+
+    `keep` is how many records stay, that of this run among them.
+    """
+
+    def __init__(self, steps: Steps, target: Target, *, sync: str, keep: int) -> None:
+        self._steps = steps
+        self._target = target
+        self._sync = sync
+        self._keep = keep
+        self._open = False
+        self._past: Sequence[PastRun] = ()
+
+    async def open(self, report: CycleReport) -> None:
+        """Say that the run has begun, and close what a killed run left open."""
+        if not self._sync:
+            return
+        try:
+            past = await self._steps.blocking(partial(self._target.past_runs, self._sync))
+            self._past = [one for one in past if one.run_id != report.id]
+            left = [_left(one, report) for one in self._past if one.running]
+            self._open = await self._write([_started(self._sync, report), *left])
+        except ProductError as error:
+            _complain(report.id, error.message)
+
+    async def close(self, report: CycleReport) -> None:
+        """Say how the run ended, and delete the records that are too many."""
+        if not self._open:
+            return
+        try:
+            await self._write([_ended(report)])
+            old = [_gone(one) for one in self._past[max(self._keep - 1, 0) :]]
+            size = self._target.chunk_size
+            for start in range(0, len(old), size):
+                chunk = old[start : start + size]
+                delete = partial(self._target.delete, SYNC_RUN, chunk)
+                self._told(await self._steps.blocking(delete), "deleted")
+        except ProductError as error:
+            _complain(report.id, error.message)
+
+    async def _write(self, writes: Sequence[Write]) -> bool:
+        """Whether the first record, that of this run, is in the org."""
+        first = True
+        for start in range(0, len(writes), self._target.chunk_size):
+            chunk = writes[start : start + self._target.chunk_size]
+            results = await self._steps.blocking(partial(self._target.write, SYNC_RUN, chunk))
+            self._told(results, "written")
+            first = first and (start > 0 or results[0].error is None)
+        return first
+
+    def _told(self, results: Sequence[RowResult], what: str) -> None:
+        for one in results:
+            if one.error is not None:
+                logger.warning(
+                    "Sync Run record %s is not %s: %s (%s)",
+                    one.write.key, what, one.error.message, one.error.code,
+                )  # fmt: skip
+
+
+def summary_text(report: CycleReport) -> str:
+    """What a person reads in the record: the sentence, counts per object, first rejected rows."""
+    lines = [report.message or report.reason, ""]
+    lines += [f"{name}: {_counts_text(counts)}" for name, counts in report.rows.items()]
+    total = sum(counts.rejected for counts in report.rows.values())
+    if report.rejected:
+        lines += ["", f"Rejected rows ({len(report.rejected)} of {total}):"]
+        lines += [
+            f"{row.object} {row.key}, {row.operation}: {row.message} ({row.code})"
+            for row in report.rejected
+        ]
+    return "\n".join(lines).strip()
+
+
+def _counts_text(counts: Counts) -> str:
+    return ", ".join(f"{getattr(counts, what)} {what}" for what in _WHATS)
+
+
+def _started(sync: str, report: CycleReport) -> Write:
+    return _record(
+        report.id,
+        {
+            "Sync__c": sync[:255],
+            "Trigger__c": report.trigger.value,
+            "Outcome__c": RUNNING,
+            "Started_At__c": report.started_at,
+        },
+    )
+
+
+def _ended(report: CycleReport) -> Write:
+    # The counts of a refused plan are of what would have been written.
+    counts = [] if report.outcome is Outcome.REFUSED else list(report.rows.values())
+    numbers: dict[str, Value] = {
+        f"Rows_{what.title()}__c": Decimal(sum(getattr(one, what) for one in counts))
+        for what in _WHATS
+    }
+    return _record(
+        report.id,
+        {
+            "Outcome__c": report.outcome.value,
+            "Finished_At__c": report.finished_at,
+            **numbers,
+            "Salesforce_Requests__c": Decimal(report.api_requests.get("salesforce", 0)),
+            "Metronome_Requests__c": Decimal(report.api_requests.get("metronome", 0)),
+            "Summary__c": canon(_SUMMARY, summary_text(report)),
+        },
+    )
+
+
+def _left(past: PastRun, report: CycleReport) -> Write:
+    return _record(
+        past.run_id,
+        {
+            "Outcome__c": Outcome.FAILED.value,
+            "Finished_At__c": report.started_at,
+            "Summary__c": _UNFINISHED,
+        },
+    )
+
+
+def _record(run_id: str, fields: Mapping[str, Value]) -> Write:
+    return Write(SYNC_RUN.name, Operation.UPDATE, run_id, fields)
+
+
+def _gone(past: PastRun) -> Write:
+    return Write(SYNC_RUN.name, Operation.DELETE, past.run_id, {}, id=past.id)
+
+
+def _complain(run_id: str, why: str) -> None:
+    logger.warning("the Sync Run record of run %s cannot be written: %s", run_id, why)
