@@ -12,7 +12,7 @@ from metronome_salesforce.sandbox.salesforce.schema import Field, SObject
 
 SYSTEM_PERMISSIONS = frozenset({
     "ApiEnabled", "ModifyAllData", "ModifyMetadata", "AssignPermissionSets", "ViewSetup",
-    "BulkApiHardDelete",
+    "BulkApiHardDelete", "CustomizeApplication",
 })  # fmt: skip
 _SETUP_OBJECTS = frozenset({
     "user", "organization", "profile", "permissionset", "permissionsetassignment",
@@ -41,7 +41,11 @@ class FieldGrant:
 
 @dataclass(frozen=True, slots=True)
 class PermissionSet:
-    """A deployed permission set; keys of the grants are lower case, `object` or `object.field`."""
+    """A deployed permission set; keys of the grants are lower case, `object` or `object.field`.
+
+    `metadata_types` are the custom metadata types that may be read, `applications` the apps that
+    show, `tabs` the visibility (Visible, Available, None) of each tab that is named.
+    """
 
     id: str
     name: str
@@ -49,6 +53,9 @@ class PermissionSet:
     objects: Mapping[str, ObjectGrant] = field(default_factory=dict)
     fields: Mapping[str, FieldGrant] = field(default_factory=dict)
     system: frozenset[str] = frozenset()
+    metadata_types: frozenset[str] = frozenset()
+    applications: frozenset[str] = frozenset()
+    tabs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -128,6 +135,10 @@ def _object_grant(sobject: SObject, user: User, sets: list[PermissionSet]) -> Ob
     if key in _SETUP_OBJECTS:
         may_assign = key == "permissionsetassignment" and "AssignPermissionSets" in permissions
         return ObjectGrant(read=True, view_all=True, create=may_assign, delete=may_assign)
+    if sobject.metadata_type:
+        # Nobody writes these over the API, and an org restricts reading them by default.
+        may = "CustomizeApplication" in permissions or any(key in e.metadata_types for e in sets)
+        return ObjectGrant(read=may, view_all=may)
     if "ModifyAllData" in permissions or (user.standard_access and not sobject.custom):
         return ObjectGrant(*[True] * 6)
     grants = [each.objects[key] for each in sets if key in each.objects]

@@ -14,6 +14,7 @@ from xml.etree import ElementTree as ET
 from metronome_salesforce.sandbox.salesforce.access import PermissionSet, User
 from metronome_salesforce.sandbox.salesforce.components import StoredComponent, id_prefix
 from metronome_salesforce.sandbox.salesforce.core import OrgState
+from metronome_salesforce.sandbox.salesforce.custom_metadata import store_record
 from metronome_salesforce.sandbox.salesforce.deploy_results import DeployMessage, DeployResult
 from metronome_salesforce.sandbox.salesforce.deploying_objects import deploy_fields, deploy_object
 from metronome_salesforce.sandbox.salesforce.destroying import Destruction
@@ -62,14 +63,17 @@ class Deployment:
         components: dict[str, list[Component]] = defaultdict(list)
         for each in self._components(package):
             components[each.kind].append(each)
-        for each in components.pop("CustomObject", []):
-            self._try(each, deploy_object)
+        components["CustomObject"] = [
+            each for each in components["CustomObject"] if self._passes(each, deploy_object)
+        ]
         deploy_fields(components.pop("CustomField", []), self._draft, self._accept, self._refuse)
+        for kind in sorted(components.keys() - CHECKERS.keys()):
+            for each in components[kind]:
+                self._accept(each)
         for kind, check in CHECKERS.items():
-            for each in components.pop(kind, []):
-                self._try(each, check)
-        for each in (one for rest in components.values() for one in rest):
-            self._accept(each)
+            for each in components[kind]:
+                if self._passes(each, check):
+                    self._accept(each)
         self._destroy(package, DESTRUCTIVE_FILES[2])
         self._finish()
 
@@ -116,13 +120,13 @@ class Deployment:
 
     # --- bookkeeping --------------------------------------------------------------------
 
-    def _try(self, component: Component, check: Checker) -> None:
+    def _passes(self, component: Component, check: Checker) -> bool:
         try:
             check(component, self._draft)
         except MetadataError as error:
             self._refuse(component, str(error))
-        else:
-            self._accept(component)
+            return False
+        return True
 
     def _accept(self, component: Component) -> None:
         key = (component.type, component.name)
@@ -176,7 +180,9 @@ class Deployment:
                     state.storage.migrate(before, each)
             for permission_set in self._draft.permission_sets.values():
                 self._store_set(permission_set)
-        state.schema = self._draft.schema
+            state.schema = self._draft.schema
+            for record in self._draft.records:
+                store_record(state, record)
         state.permission_sets.update(self._draft.permission_sets)
         state.components.update(self._draft.documents)
         state.access_cache.clear()
@@ -217,6 +223,9 @@ def _in_file(path: str, content: bytes) -> Iterator[tuple[Component, list[str]]]
         return
     whole = replace(whole, element=element)
     problems = structure_problems(whole.kind, element)
+    stated = text_of(element, "fullName")
+    if stated and stated != whole.name:
+        problems.append(f"The full name {stated} does not match the name of the file: {whole.name}")
     yield whole, problems
     if kind == "CustomObject" and not problems:
         for inner, tag in INSIDE_OBJECT.items():
@@ -241,7 +250,8 @@ def _canonical(component: Component) -> bytes:
 def _listed(package: Package, component: Component) -> bool:
     """Whether package.xml names the component, or the object that holds it or a part of it."""
     names = package.members.get(component.type, [])
-    if component.name in names:
+    bundle = component.type == "LightningComponentBundle"
+    if (component.name.partition("/")[0] if bundle else component.name) in names:
         return True
     if "*" in names and component.type not in INSIDE_OBJECT:
         # The wildcard stands for custom objects only.

@@ -8,32 +8,72 @@ formula may name a field that stands further down (Metadata API guide, CustomFie
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from itertools import count
 
 from metronome_salesforce.sandbox.salesforce.drafts import Component, Draft
+from metronome_salesforce.sandbox.salesforce.field_metadata import read_field
+from metronome_salesforce.sandbox.salesforce.field_references import check_references
 from metronome_salesforce.sandbox.salesforce.formula_terms import FormulaError, Scope
 from metronome_salesforce.sandbox.salesforce.formulas import compile_formula
 from metronome_salesforce.sandbox.salesforce.ids import custom_prefix
 from metronome_salesforce.sandbox.salesforce.object_metadata import (
     MetadataError,
-    check_references,
-    read_field,
     read_object,
     read_rule,
 )
 from metronome_salesforce.sandbox.salesforce.schema import Field, SObject
+from metronome_salesforce.sandbox.salesforce.view_metadata import (
+    check_assignment,
+    check_search_layouts,
+)
 
 
 def deploy_object(component: Component, draft: Draft) -> None:
-    """Put one custom object into the draft; raises MetadataError."""
+    """Put one custom object or metadata type into the draft; raises MetadataError."""
     existing = draft.schema.get(component.name)
-    taken = sum(each.custom for each in draft.schema.objects.values())
-    prefix = existing.prefix if existing else custom_prefix(taken)
+    prefix = existing.prefix if existing else _free_prefix(component, draft)
     made = read_object(component.root, component.name, prefix, existing)
     if existing is not None:
         before, after = existing.name_field, made.name_field
         if before and after and before.type != after.type and draft.rows(made):
             raise MetadataError("Cannot change the type of the name field: records exist")
     draft.schema = draft.schema.with_objects([made])
+
+
+def _free_prefix(component: Component, draft: Draft) -> str:
+    """The first key prefix that no object has: a00 and so on, m00 for metadata types."""
+    letter = "m" if component.name.endswith("__mdt") else "a"
+    taken = {each.prefix for each in draft.schema.objects.values()}
+    return next(
+        one for one in map(partial(custom_prefix, letter=letter), count()) if one not in taken
+    )
+
+
+def check_object(component: Component, draft: Draft) -> None:
+    """What an object says about its own parts, once these are in the draft; or it goes again."""
+    sobject = draft.schema.get(component.name)
+    assert sobject is not None  # noqa: S101 -- `deploy_object` has put it there
+    try:
+        _check_sharing(sobject)
+        check_assignment(component.root, sobject, draft)
+        check_search_layouts(component.root, sobject, draft)
+    except MetadataError:
+        before = draft.state.schema.get(component.name)
+        draft.schema = (
+            draft.schema.with_objects([before]) if before else draft.schema.without(component.name)
+        )
+        for key in [each for each in draft.documents if each[1].startswith(f"{sobject.name}.")]:
+            del draft.documents[key]
+        raise
+
+
+def _check_sharing(sobject: SObject) -> None:
+    if sobject.sharing == "ControlledByParent" and not sobject.masters:
+        raise MetadataError(
+            "Cannot set sharingModel to ControlledByParent on a CustomObject without a "
+            "MasterDetail relationship field"
+        )
 
 
 def deploy_fields(

@@ -7,13 +7,12 @@ What other components need stays, and the deploy fails; what is not there is onl
 from dataclasses import replace
 
 from metronome_salesforce.sandbox.salesforce.core import OrgState
+from metronome_salesforce.sandbox.salesforce.custom_metadata import delete_record
 from metronome_salesforce.sandbox.salesforce.deploy_results import DeployMessage
+from metronome_salesforce.sandbox.salesforce.field_references import check_references
 from metronome_salesforce.sandbox.salesforce.formula_terms import FormulaError, Scope
 from metronome_salesforce.sandbox.salesforce.formulas import compile_formula
-from metronome_salesforce.sandbox.salesforce.object_metadata import (
-    MetadataError,
-    check_references,
-)
+from metronome_salesforce.sandbox.salesforce.object_metadata import MetadataError
 from metronome_salesforce.sandbox.salesforce.packages import INSIDE_OBJECT
 from metronome_salesforce.sandbox.salesforce.schema import Schema, SObject
 
@@ -117,6 +116,8 @@ class Destruction:
             state.storage.drop_table(table)
         for kind, name in self.removed:
             state.components.pop((kind, name), None)
+            if kind == "CustomMetadata":
+                delete_record(state, name)
             if kind == "PermissionSet":
                 gone = state.permission_sets.pop(name.lower(), None)
                 if gone is not None:

@@ -6,6 +6,7 @@ package may name what it brings along.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 from xml.etree import ElementTree as ET
 
 from metronome_salesforce.sandbox.salesforce.access import PermissionSet
@@ -43,6 +44,16 @@ class Component:
         return self.element
 
 
+@dataclass(frozen=True, slots=True)
+class MetadataRecord:
+    """A record of a custom metadata type: the type's API name, developer name, label, values."""
+
+    type: str
+    name: str
+    label: str
+    values: dict[str, Any]
+
+
 @dataclass(slots=True)
 class Draft:
     """The org in the making; `state` is the org as it is and is only looked at.
@@ -56,6 +67,7 @@ class Draft:
     documents: dict[tuple[str, str], StoredComponent] = field(default_factory=dict)
     permission_sets: dict[str, PermissionSet] = field(default_factory=dict)
     removed: list[tuple[str, str]] = field(default_factory=list)
+    records: list[MetadataRecord] = field(default_factory=list)
 
     def stored(self, kind: str, name: str) -> StoredComponent | None:
         """A component that the org has or will have, or None."""
@@ -63,6 +75,10 @@ class Draft:
         if key in self.documents:
             return self.documents[key]
         return None if key in self.removed else self.state.components.get(key)
+
+    def checked(self, component: Component) -> bool:
+        """Whether this deploy has accepted a component of the same type and name already."""
+        return (component.type, component.name) in self.documents
 
     def has(self, kind: str, name: str) -> bool:
         """Whether the org has, or will have, the component."""

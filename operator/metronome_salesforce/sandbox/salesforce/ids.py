@@ -82,6 +82,6 @@ class IdSource:
         self._counters[prefix] = count(taken + 1)
 
 
-def custom_prefix(number: int) -> str:
-    """The key prefix of the nth custom object: a00, a01, ..."""
-    return "a" + encode(number, 2)
+def custom_prefix(number: int, letter: str = "a") -> str:
+    """The key prefix of the nth custom object: a00, a01, ...; metadata types have m00, ..."""
+    return letter + encode(number, 2)

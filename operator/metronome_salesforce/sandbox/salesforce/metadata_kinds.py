@@ -1,19 +1,36 @@
 """Which checker looks at which kind of component, in the order in which a deploy takes them.
 
-What others refer to comes first. Objects and fields are not here: they make the schema that all of
-these look at. A kind that nobody checks has been held against the WSDL alone, and comes after the
-kinds of this table.
+What others refer to comes first. Fields are not here: with the objects they make the schema that
+all of these look at. A kind that nobody checks is held against the WSDL alone; it refers to nothing
+that is looked at here, and comes before the kinds of this table.
 """
 
-from metronome_salesforce.sandbox.salesforce.app_metadata import check_tab
-from metronome_salesforce.sandbox.salesforce.deploying_objects import check_validation_rule
+from metronome_salesforce.sandbox.salesforce.app_metadata import check_app, check_tab
+from metronome_salesforce.sandbox.salesforce.custom_metadata import check_record
+from metronome_salesforce.sandbox.salesforce.deploying_objects import (
+    check_object,
+    check_validation_rule,
+)
 from metronome_salesforce.sandbox.salesforce.drafts import Checker
+from metronome_salesforce.sandbox.salesforce.layout_metadata import check_layout
+from metronome_salesforce.sandbox.salesforce.page_metadata import check_page
 from metronome_salesforce.sandbox.salesforce.permission_metadata import check_permission_set
+from metronome_salesforce.sandbox.salesforce.view_metadata import (
+    check_compact_layout,
+    check_list_view,
+)
 
 # Keys are `Component.kind`: ReportFolder and DashboardFolder are kinds of their own.
 CHECKERS: dict[str, Checker] = {
     "ValidationRule": check_validation_rule,
+    "CompactLayout": check_compact_layout,
+    "ListView": check_list_view,
+    "CustomObject": check_object,
+    "FlexiPage": check_page,
     "CustomTab": check_tab,
+    "CustomApplication": check_app,
+    "Layout": check_layout,
+    "CustomMetadata": check_record,
     # ReportType, ReportFolder, Report, DashboardFolder, Dashboard: here, in this order.
     "PermissionSet": check_permission_set,
 }

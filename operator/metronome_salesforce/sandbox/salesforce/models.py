@@ -23,7 +23,7 @@ from metronome_salesforce.sandbox.salesforce.ids import normalise
 from metronome_salesforce.sandbox.salesforce.incoming import Result, read_record
 from metronome_salesforce.sandbox.salesforce.querying import Queries
 from metronome_salesforce.sandbox.salesforce.retrieving import Retrieval
-from metronome_salesforce.sandbox.salesforce.schema import Field
+from metronome_salesforce.sandbox.salesforce.schema import Field, SObject
 from metronome_salesforce.sandbox.salesforce.sessions import ClientApp, JwtApp, Sessions
 from metronome_salesforce.sandbox.salesforce.writing import Batch
 
@@ -222,7 +222,7 @@ class SalesforceOrg:
             fields = list(known.fields.values())
             columns = ", ".join(field_sql(each, scope) for each in fields)
             rows = self.state.storage.all(
-                f'SELECT {columns} FROM "{known.name}" t0 WHERE t0."IsDeleted" = ? '
+                f'SELECT {columns} FROM "{known.name}" t0 WHERE {_deleted(known)} = ? '
                 "ORDER BY t0.rowid",
                 (int(deleted),),
             )
@@ -231,8 +231,9 @@ class SalesforceOrg:
     def count(self, sobject: str) -> int:
         """The number of rows that are not deleted."""
         with self.lock:
+            known = self._sobject(sobject)
             row = self.state.storage.one(
-                f'SELECT count(*) FROM "{self._sobject(sobject).name}" WHERE "IsDeleted" = 0'
+                f'SELECT count(*) FROM "{known.name}" t0 WHERE {_deleted(known)} = 0'
             )
             return int(row[0]) if row else 0
 
@@ -273,7 +274,7 @@ class SalesforceOrg:
                 raise RowRefusedError("MALFORMED_ID", f"malformed id {loser_id}", [])
             merge_rows(self.state, user, access.sobject, master, loser)
 
-    def _sobject(self, name: str) -> Any:
+    def _sobject(self, name: str) -> SObject:
         known = self.state.schema.get(name)
         if known is None:
             raise SalesforceError("INVALID_TYPE", f"sObject type '{name}' is not supported.")
@@ -285,6 +286,11 @@ class SalesforceOrg:
         if access is None:
             raise SalesforceError("INVALID_TYPE", f"sObject type '{sobject}' is not supported.")
         return user, access
+
+
+def _deleted(sobject: SObject) -> str:
+    """The SQL of a row's IsDeleted; records of custom metadata types have no recycle bin."""
+    return "0" if sobject.metadata_type else 't0."IsDeleted"'
 
 
 def _as_dict(fields: list[Field], row: tuple[Any, ...]) -> dict[str, Any]:

@@ -6,38 +6,124 @@ visible, so nothing may be said about them (Metadata API guide, PermissionSet).
 
 from xml.etree import ElementTree as ET
 
-from metronome_salesforce.sandbox.salesforce.access import FieldGrant, ObjectGrant, PermissionSet
+from metronome_salesforce.sandbox.salesforce.access import (
+    SYSTEM_PERMISSIONS,
+    FieldGrant,
+    ObjectGrant,
+    PermissionSet,
+)
+from metronome_salesforce.sandbox.salesforce.app_metadata import STANDARD_TABS
 from metronome_salesforce.sandbox.salesforce.drafts import Component, Draft
-from metronome_salesforce.sandbox.salesforce.object_metadata import MetadataError
+from metronome_salesforce.sandbox.salesforce.object_metadata import (
+    MetadataError,
+    check_developer_name,
+    check_label,
+    check_length,
+)
 from metronome_salesforce.sandbox.salesforce.packages import children, flag, text_of
 from metronome_salesforce.sandbox.salesforce.schema import Schema
+
+_LONGEST_LABEL = 80
+_LONGEST_DESCRIPTION = 255
+# Element of a permission set -> the element that names the component, the component's type.
+_REFERENCES = {
+    "applicationVisibilities": ("application", "CustomApplication"),
+    "classAccesses": ("apexClass", "ApexClass"),
+    "customPermissions": ("name", "CustomPermission"),
+    "flowAccesses": ("flow", "FlowDefinition"),
+    "pageAccesses": ("apexPage", "ApexPage"),
+    "recordTypeVisibilities": ("recordType", "RecordType"),
+    "tabSettings": ("tab", "CustomTab"),
+}
+# The user permissions that a sync, its admins and its installer have to do with; all others are
+# refused, as those are that an edition does not have.
+USER_PERMISSIONS = SYSTEM_PERMISSIONS | {
+    "AllowViewEditConvertedLeads", "ApiUserOnly", "AuthorApex", "CreateCustomizeDashboards",
+    "CreateCustomizeReports", "CreateDashboardFolders", "CreateReportFolders", "DataExport",
+    "DelegatedTwoFactor", "EditPublicDocuments", "EditReports", "EditTask", "EmailMass",
+    "ExportReport", "ImportLeads", "LightningConsoleAllowedForUser", "LightningExperienceUser",
+    "ListEmailSend", "ManageCustomPermissions", "ManageCustomReportTypes", "ManageDashboards",
+    "ManageDashbdsInPubFolders", "ManageReports", "ManageReportsInPubFolders", "ManageUsers",
+    "PasswordNeverExpires", "RunFlow", "RunReports", "ScheduleReports", "SubscribeDashboards",
+    "SubscribeReports", "TransferAnyEntity", "UseAnyApiClient", "ViewAllData", "ViewAllUsers",
+    "ViewDashboardsInPublicFolders", "ViewEventLogFiles", "ViewPublicDashboards",
+    "ViewPublicReports", "ViewReportsInPublicFolders", "ViewRoles",
+}  # fmt: skip
+# A standard object that cannot be read without its parent (Salesforce Help, Object Permissions).
+_NEEDED_PARENTS = {"contact": "Account"}
 
 
 def check_permission_set(component: Component, draft: Draft) -> None:
     """Put one permission set into the draft; raises MetadataError."""
-    key = component.name.lower()
+    element, key = component.root, component.name.lower()
+    check_developer_name(component.name)
+    check_label(text_of(element, "label"), most=_LONGEST_LABEL)
+    check_length(text_of(element, "description"), "Description", _LONGEST_DESCRIPTION)
+    for name in _REFERENCES:
+        _references(element, name, draft)
     old = draft.state.permission_sets.get(key)
-    record = old.id if old else draft.state.ids.next("0PS")
-    draft.permission_sets[key] = read_permission_set(
-        component.root, component.name, record, draft.schema
+    draft.permission_sets[key] = PermissionSet(
+        id=old.id if old else draft.state.ids.next("0PS"),
+        name=component.name,
+        label=text_of(element, "label"),
+        objects=_object_grants(element, draft.schema),
+        fields=_field_grants(element, draft.schema),
+        system=_user_permissions(element),
+        metadata_types=_metadata_types(element, draft.schema),
+        applications=frozenset(
+            text_of(each, "application")
+            for each in children(element, "applicationVisibilities")
+            if flag(each, "visible")
+        ),
+        tabs={
+            text_of(each, "tab"): text_of(each, "visibility")
+            for each in children(element, "tabSettings")
+        },
     )
 
 
-def read_permission_set(
-    element: ET.Element, name: str, record: str, schema: Schema
-) -> PermissionSet:
-    """A permission set whose references and dependencies hold; raises MetadataError."""
-    label = text_of(element, "label")
-    if not label:
-        raise MetadataError("Required field is missing: label")
-    objects = _object_grants(element, schema)
-    fields = _field_grants(element, schema)
-    system = frozenset(
+def _references(element: ET.Element, name: str, draft: Draft) -> None:
+    """The elements of that name must each be about another component that exists."""
+    inner, kind = _REFERENCES[name]
+    found = children(element, name)
+    for at, each in enumerate(found):
+        target = text_of(each, inner)
+        standard = target.startswith("standard__") or target in STANDARD_TABS
+        if not standard and not draft.has(kind, target):
+            raise MetadataError(f"In field: {inner} - no {kind} named {target} found")
+        if target in {text_of(one, inner) for one in found[:at]}:
+            raise MetadataError(f"Duplicate {name} specified: {target}")
+
+
+def _user_permissions(element: ET.Element) -> frozenset[str]:
+    seen: set[str] = set()
+    for each in children(element, "userPermissions"):
+        name = text_of(each, "name")
+        if name not in USER_PERMISSIONS:
+            raise MetadataError(f"Unknown user permission: {name}")
+        if name in seen:
+            raise MetadataError(f"Duplicate userPermissions specified: {name}")
+        seen.add(name)
+    return frozenset(
         text_of(each, "name")
         for each in children(element, "userPermissions")
         if flag(each, "enabled")
     )
-    return PermissionSet(record, name, label, objects, fields, system)
+
+
+def _metadata_types(element: ET.Element, schema: Schema) -> frozenset[str]:
+    found: dict[str, bool] = {}
+    for each in children(element, "customMetadataTypeAccesses"):
+        name = text_of(each, "name")
+        sobject = schema.get(name)
+        if sobject is None or not sobject.metadata_type:
+            raise MetadataError(
+                f"In field: customMetadataType - no CustomObject named {name} found"
+            )
+        if name.lower() in found:
+            raise MetadataError(f"Duplicate customMetadataTypeAccesses specified: {name}")
+        found[name.lower()] = flag(each, "enabled")
+    return frozenset(name for name, enabled in found.items() if enabled)
 
 
 def _object_grants(element: ET.Element, schema: Schema) -> dict[str, ObjectGrant]:
@@ -45,7 +131,8 @@ def _object_grants(element: ET.Element, schema: Schema) -> dict[str, ObjectGrant
     names: dict[str, str] = {}
     for each in children(element, "objectPermissions"):
         name = text_of(each, "object")
-        if schema.get(name) is None:
+        found = schema.get(name)
+        if found is None or found.metadata_type:
             raise MetadataError(f"In field: field - no CustomObject named {name} found")
         if name.lower() in grants:
             raise MetadataError(f"Duplicate objectPermissions specified: {name}")
@@ -60,15 +147,20 @@ def _object_grants(element: ET.Element, schema: Schema) -> dict[str, ObjectGrant
         )
     for key, grant in grants.items():
         _check_dependencies(names[key], grant)
-        sobject = schema.get(key)
-        for master in sobject.masters if sobject else ():
-            above = grants.get((master.reference_to or "").lower())
+        for parent in _parents(key, schema):
+            above = grants.get(parent.lower())
             if grant.read and (above is None or not above.read):
                 raise MetadataError(
-                    f"Permission Read {names[key]} depends on permission(s): "
-                    f"Read {master.reference_to}"
+                    f"Permission Read {names[key]} depends on permission(s): Read {parent}"
                 )
     return grants
+
+
+def _parents(key: str, schema: Schema) -> list[str]:
+    """The objects that must be readable where this one is."""
+    sobject = schema.get(key)
+    masters = [each.reference_to or "" for each in sobject.masters] if sobject else []
+    return [*masters, *([_NEEDED_PARENTS[key]] if key in _NEEDED_PARENTS else [])]
 
 
 def _check_dependencies(name: str, grant: ObjectGrant) -> None:

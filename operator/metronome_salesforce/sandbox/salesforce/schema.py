@@ -151,6 +151,11 @@ class SObject:
         return replace(self, fields=merged)
 
     @property
+    def metadata_type(self) -> bool:
+        """Whether this is a custom metadata type, whose records come by deploy only."""
+        return self.name.endswith("__mdt")
+
+    @property
     def stored(self) -> list[Field]:
         """The fields that have a column."""
         return [each for each in self.fields.values() if not each.calculated]

@@ -42,6 +42,20 @@ def system_fields(*, owner: bool) -> list[Field]:
     return fields
 
 
+def metadata_fields() -> list[Field]:
+    """The fields of each custom metadata type (Custom Metadata Types Implementation Guide)."""
+    return [
+        _read_only("Id", "Custom Metadata Record ID", "Id", length=18),
+        _read_only("DeveloperName", "Custom Metadata Record Name", "Text", length=40),
+        _read_only("MasterLabel", "Label", "Text", length=40, name_field=True),
+        _read_only("Language", "Master Language", "Text", length=40),
+        _read_only("NamespacePrefix", "Namespace Prefix", "Text", length=15),
+        _read_only("Label", "Label", "Text", length=40, formula="MasterLabel"),
+        _read_only("QualifiedApiName", "Qualified API Name", "Text", length=70),
+        _read_only("SystemModstamp", "System Modstamp", "DateTime"),
+    ]
+
+
 def _text(name: str, label: str, length: int, **more: Any) -> Field:
     return Field(name, label, "Text", length=length, permissionable=True, **more)
 
