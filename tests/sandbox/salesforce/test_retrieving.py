@@ -98,13 +98,23 @@ def test_a_slow_retrieve_without_its_zip(admin: Rest, sandbox: SalesforceSandbox
 
 def test_listing(admin: Rest, org: SalesforceOrg) -> None:
     """Custom and standard objects, fields, and reports by folder."""
+    report_type = (
+        f'<ReportType xmlns="{md.NS}"><baseObject>Account</baseObject><category>accounts</category>'
+        "<deployed>true</deployed><label>Accounts</label><sections><columns>"
+        "<checkedByDefault>true</checkedByDefault><field>Name</field><table>Account</table>"
+        "</columns><masterLabel>Accounts</masterLabel></sections></ReportType>"
+    )
     report = (
-        f'<Report xmlns="{md.NS}"><name>R</name><format>Tabular</format>'
-        "<reportType>AccountList</reportType></Report>"
+        f'<Report xmlns="{md.NS}"><columns><field>Account$Name</field></columns>'
+        "<format>Tabular</format><name>R</name><reportType>A__c</reportType></Report>"
     )
     folder = f'<ReportFolder xmlns="{md.NS}"><name>F</name></ReportFolder>'
-    files = {"reports/F-meta.xml": folder, "reports/F/R.report": report}
-    deployed = org.deploy(md.package_zip(files, {"Report": ["F", "F/R"]}))
+    files = {
+        "reportTypes/A.reportType": report_type,
+        "reports/F-meta.xml": folder,
+        "reports/F/R.report": report,
+    }
+    deployed = org.deploy(md.package_zip(files, {"ReportType": ["A"], "Report": ["F", "F/R"]}))
     assert deployed.success, deployed.problems
 
     def names(*kinds: str, folder: str = "") -> list[str]:

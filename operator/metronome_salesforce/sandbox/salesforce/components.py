@@ -12,6 +12,7 @@ _PREFIXES = {
     "CustomTab": "01r", "CustomApplication": "02u", "Layout": "00h", "ReportType": "070",
     "Report": "00O", "Dashboard": "01Z", "FlexiPage": "0M0", "PermissionSet": "0PS",
     "CustomMetadata": "0Nl",
+    "ReportFolder": "00l", "DashboardFolder": "00l",
 }  # fmt: skip
 _OTHER_PREFIX = "0Nt"
 _IN_FOLDERS = frozenset({"Report", "Dashboard"})

@@ -138,7 +138,7 @@ class Deployment:
         )
         self._result.messages.append(
             DeployMessage(
-                component.type, component.name, component.file,
+                component.kind, component.name, component.file,
                 changed=not unchanged, created=old is None,
             )
         )  # fmt: skip
@@ -151,13 +151,13 @@ class Deployment:
             return replace(old, content=content, modified=moment, modified_by=by)
         sets = self._draft.permission_sets if component.type == "PermissionSet" else {}
         own = sets.get(component.name.lower())
-        record = own.id if own else self._state.ids.next(id_prefix(component.type))
+        record = own.id if own else self._state.ids.next(id_prefix(component.kind))
         return StoredComponent(content, component.file, record, moment, by, moment, by)
 
     def _refuse(self, component: Component, problem: str) -> None:
         self._result.messages.append(
             DeployMessage(
-                component.type, component.name, component.file, success=False, problem=problem,
+                component.kind, component.name, component.file, success=False, problem=problem,
                 problem_type="Error",
             )
         )  # fmt: skip
@@ -249,7 +249,8 @@ def _canonical(component: Component) -> bytes:
 
 def _listed(package: Package, component: Component) -> bool:
     """Whether package.xml names the component, or the object that holds it or a part of it."""
-    names = package.members.get(component.type, [])
+    # The Salesforce CLI lists a folder of reports as `Name/`.
+    names = [each.rstrip("/") for each in package.members.get(component.type, [])]
     bundle = component.type == "LightningComponentBundle"
     if (component.name.partition("/")[0] if bundle else component.name) in names:
         return True

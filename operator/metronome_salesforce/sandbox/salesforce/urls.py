@@ -1,6 +1,7 @@
 """Which resource answers which path below `/services/data/vX`."""
 
 from metronome_salesforce.sandbox.salesforce import (
+    analytics_resources,
     bulk_ingest,
     bulk_query,
     collection_resources,
@@ -53,6 +54,8 @@ def dispatch(call: Call) -> Reply:
             return _jobs(call, segments[1:])
         case "tooling":
             return org_resources.tooling(call)
+        case "analytics":
+            return _analytics(call, segments[1:])
     raise not_found()
 
 
@@ -131,6 +134,17 @@ def _metadata(call: Call, rest: list[str]) -> Reply:
     if len(rest) == 1:
         return org_resources.start_deploy(_only(call, "POST"))
     return org_resources.deploy_status(_only(call, "GET", "PATCH"), rest[1])
+
+
+def _analytics(call: Call, rest: list[str]) -> Reply:
+    match rest:
+        case ["reports"]:
+            return analytics_resources.report_list(_only(call, "GET"))
+        case ["reports", record]:
+            return analytics_resources.run(_only(call, "GET", "POST"), record)
+        case ["reports", record, "describe"]:
+            return analytics_resources.describe(_only(call, "GET"), record)
+    raise not_found()
 
 
 def _jobs(call: Call, rest: list[str]) -> Reply:
