@@ -50,6 +50,7 @@ _OWN_AFFAIR = {
     *("Last_Synced__c", "Sync_Hash__c", "External_ID__c", "Metronome_Last_Synced__c"),
     # Formulas that depend on the day on which they are looked at.
     *("Is_Active__c", "Days_To_Expiration__c", "Percent_Remaining__c", "Amount_Used__c"),
+    "Is_Running_Low__c",
     "Metronome_Link__c",
 }
 _CHILD_KEY = {

@@ -61,7 +61,12 @@ class MemoryTarget:
     def past_runs(self, sync: str) -> Sequence[PastRun]:
         """The records of runs of that name."""
         found = [
-            PastRun(f"id-{key}", key, running=record["Outcome__c"] == "Running")
+            PastRun(
+                f"id-{key}",
+                key,
+                running=record["Outcome__c"] == "Running",
+                latest=record.get("Is_Latest__c") is True,
+            )
             for key, record in self.records[SYNC_RUN.name].items()
             if record["Sync__c"] == sync
         ]

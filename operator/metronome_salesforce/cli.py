@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -46,6 +47,7 @@ from metronome_salesforce.spec import MetronomeSync, problems
 from metronome_salesforce.stepping import CycleStoppedError
 
 if TYPE_CHECKING:
+    from metronome_salesforce.commandsync import CommandSync
     from metronome_salesforce.heldlease import HeldLease
 
 SUCCEEDED, FAILED, USAGE, PARTIALLY_FAILED = 0, 1, 2, 3
@@ -165,21 +167,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_links(commands.add_parser("links", help="show where customers hang, and suggest Accounts"))
 
-    package = commands.add_parser("package", help="the Metronome app for Salesforce")
-    package_commands = package.add_subparsers(required=True, metavar="COMMAND")
-    zip_ = package_commands.add_parser("zip", help="write the metadata to deploy as a zip file")
-    zip_.add_argument("file", type=Path, metavar="FILE", help="the zip file to write")
-    zip_.add_argument(
-        "--api-version",
-        type=_api_version,
-        help="of Salesforce's Metadata API; default: 66.0",
-    )
-    zip_.set_defaults(command=_package_zip)
-    export = package_commands.add_parser(
-        "export", help="write the source as a project of the Salesforce CLI"
-    )
-    export.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
-    export.set_defaults(command=_package_export)
+    _add_package(commands.add_parser("package", help="the Metronome app for Salesforce"))
 
     for name, help_ in (
         ("demo", "show the operator at work on an emulated tenant, org and cluster, and end"),
@@ -230,7 +218,59 @@ def _api_version(text: str) -> str:
         raise argparse.ArgumentTypeError(found.message) from None
 
 
-def _add_links(parser: argparse.ArgumentParser) -> None:
+def _add_package(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    deploy = commands.add_parser(
+        "deploy", help="install or upgrade it in an org, and assign its permission sets"
+    )
+    _add_sync_options(deploy)
+    deploy.add_argument(
+        "--credentials",
+        metavar="SECRET",
+        help="Secret with the sign-in of an administrator, who deploys and assigns; default: the "
+        "integration user does",
+    )
+    deploy.add_argument(
+        "--dry-run", action="store_true", help="let the org check the package, and keep nothing"
+    )
+    deploy.add_argument(
+        "--assign",
+        action="append",
+        metavar="USER",
+        help="username to give Metronome User and Metronome Admin; repeat for several",
+    )
+    deploy.add_argument(
+        "--assign-reader",
+        action="append",
+        metavar="USER",
+        help="username to give Metronome User only; repeat for several",
+    )
+    deploy.set_defaults(command=_package_deploy)
+
+    check = commands.add_parser("check", help="say what an org lacks of it, and what mends that")
+    _add_sync_options(check)
+    check.add_argument("--output", choices=("text", "json"), default="text", help="default: text")
+    check.set_defaults(command=_package_check)
+
+    zip_ = commands.add_parser("zip", help="write the metadata to deploy as a zip file")
+    zip_.add_argument("file", type=Path, metavar="FILE", help="the zip file to write")
+    zip_.add_argument(
+        "--api-version",
+        type=_api_version,
+        help="of Salesforce's Metadata API; default: 66.0",
+    )
+    zip_.set_defaults(command=_package_zip)
+
+    export = commands.add_parser(
+        "export", help="write the source as a project of the Salesforce CLI"
+    )
+    export.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
+    export.set_defaults(command=_package_export)
+
+
+def _add_sync_options(parser: argparse.ArgumentParser) -> None:
+    """Which MetronomeSync it is about, one in files or one in a cluster."""
     parser.add_argument(
         "-f",
         "--filename",
@@ -241,6 +281,10 @@ def _add_links(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sync", help="name of the MetronomeSync; without -f, of one in a cluster")
     parser.add_argument("--namespace", help="of the MetronomeSync in a cluster; default: default")
     parser.add_argument("--kubeconfig", help="of the cluster; default: as kubectl finds it")
+
+
+def _add_links(parser: argparse.ArgumentParser) -> None:
+    _add_sync_options(parser)
     parser.add_argument(
         "--orphans", action="store_true", help="show customers without Account only"
     )
@@ -462,6 +506,22 @@ def _show_progress(stage: str, done: int, total: int | None) -> None:
 def _links(options: argparse.Namespace) -> int:
     # Imported here, because nothing else needs to know how alike names are.
     from metronome_salesforce import linkscommand
+    from metronome_salesforce.commandsync import CommandError
+
+    asked = linkscommand.LinksOptions(
+        options.min_score, options.orphans, options.write, options.output == "json"
+    )
+    try:
+        print(linkscommand.show(_command_sync(options), asked, os.environ))
+    except CommandError as error:
+        _complain(str(error))
+        return FAILED
+    return SUCCEEDED
+
+
+def _command_sync(options: argparse.Namespace, credentials: str | None = None) -> "CommandSync":
+    """The MetronomeSync of the files or the cluster; raises _UsageError and CommandError."""
+    from metronome_salesforce import commandsync
 
     in_cluster = options.filename is None
     if in_cluster and options.sync is None:
@@ -470,44 +530,67 @@ def _links(options: argparse.Namespace) -> int:
         )
     if not in_cluster and (options.namespace or options.kubeconfig):
         raise _UsageError("--namespace and --kubeconfig are for a cluster; leave them out with -f")
-    asked = linkscommand.LinksOptions(
-        options.min_score, options.orphans, options.write, options.output == "json"
+    if not in_cluster:
+        return commandsync.from_files(*_chosen(options), credentials)
+    space = options.namespace or "default"
+    return commandsync.from_cluster(
+        space, options.sync, options.kubeconfig, os.environ, credentials
     )
+
+
+# -- package -------------------------------------------------------------------------------------
+
+
+def _package_deploy(options: argparse.Namespace) -> int:
+    from metronome_salesforce import packagecommand
+    from metronome_salesforce.commandsync import CommandError
+
     try:
-        if in_cluster:
-            space = options.namespace or "default"
-            linked = linkscommand.from_cluster(space, options.sync, options.kubeconfig, os.environ)
-        else:
-            linked = linkscommand.from_files(*_chosen(options))
-        print(linkscommand.show(linked, asked, os.environ))
-    except linkscommand.LinksError as error:
+        asked = packagecommand.DeployOptions(
+            dry_run=options.dry_run,
+            readers=tuple(options.assign_reader or ()),
+            others=tuple(options.assign or ()),
+        )
+        chosen = _command_sync(options, options.credentials)
+        progress = _show_progress if sys.stderr.isatty() else lambda *_: None
+        done = packagecommand.deploy(chosen, asked, progress, os.environ)
+    except CommandError as error:
         _complain(str(error))
         return FAILED
-    return SUCCEEDED
+    finally:
+        if sys.stderr.isatty():
+            print(end="\r\x1b[K", file=sys.stderr)
+    put(done.text)
+    return SUCCEEDED if done.succeeded else FAILED
 
 
-# -- the others ----------------------------------------------------------------------------------
+def _package_check(options: argparse.Namespace) -> int:
+    from metronome_salesforce import packagecommand
+    from metronome_salesforce.commandsync import CommandError
 
-
-def _operator(options: argparse.Namespace) -> int:
-    # Imported here, because kopf configures its surroundings when it is imported.
-    from metronome_salesforce import handlers
-
-    return handlers.run(
-        handlers.OperatorOptions(
-            namespaces=tuple(options.namespace or ()),
-            host=options.host,
-            port=options.port,
-            identity=options.identity,
-            progress_every=options.progress_every,
+    try:
+        done = packagecommand.check(
+            _command_sync(options),
+            os.environ,
+            where=_typed(options),
+            as_json=options.output == "json",
         )
-    )
+    except CommandError as error:
+        _complain(str(error))
+        return FAILED
+    put(done.text)
+    return SUCCEEDED if done.succeeded else FAILED
 
 
-def _cycle_worker(_options: argparse.Namespace) -> int:
-    from metronome_salesforce.execution import worker
-
-    return worker.main()
+def _typed(options: argparse.Namespace) -> str:
+    """The options that name the MetronomeSync, as they were typed."""
+    named = [("-f", name) for name in options.filename or ()]
+    named += [
+        (f"--{name}", value)
+        for name in ("sync", "namespace", "kubeconfig")
+        if (value := getattr(options, name)) is not None
+    ]
+    return " ".join(f"{option} {shlex.quote(str(value))}" for option, value in named)
 
 
 def _package_zip(options: argparse.Namespace) -> int:
@@ -537,6 +620,30 @@ def _package_export(options: argparse.Namespace) -> int:
         "deploy start"
     )
     return SUCCEEDED
+
+
+# -- the others ----------------------------------------------------------------------------------
+
+
+def _operator(options: argparse.Namespace) -> int:
+    # Imported here, because kopf configures its surroundings when it is imported.
+    from metronome_salesforce import handlers
+
+    return handlers.run(
+        handlers.OperatorOptions(
+            namespaces=tuple(options.namespace or ()),
+            host=options.host,
+            port=options.port,
+            identity=options.identity,
+            progress_every=options.progress_every,
+        )
+    )
+
+
+def _cycle_worker(_options: argparse.Namespace) -> int:
+    from metronome_salesforce.execution import worker
+
+    return worker.main()
 
 
 def _sandbox(options: argparse.Namespace) -> int:

@@ -898,6 +898,17 @@ CREDIT_GRANT = ObjectMapping(
             role=Role.PLATFORM,
         ),
         Field(
+            "Is_Running_Low__c",
+            "Running Low",
+            Formula(
+                Checkbox(),
+                "AND(Effective_Date__c <= TODAY(), OR(ISBLANK(Expiration_Date__c), Expiration_Date__c > TODAY()), Initial_Grant_Amount__c > 0, Balance_Including_Pending__c < 0.2 * Initial_Grant_Amount__c)",
+            ),
+            "The grant is in effect today, and less than 20% of it is left.",
+            "formula",
+            role=Role.PLATFORM,
+        ),
+        Field(
             "Days_To_Expiration__c",
             "Days to Expiration",
             Formula(Number(18, 0), "Expiration_Date__c - TODAY()"),
@@ -1118,6 +1129,7 @@ SYNC_RUN = ObjectMapping(
             AutoNumber("RUN-{000000}"),
             "Record name.",
             "platform",
+            required=True,
             role=Role.PLATFORM,
         ),
         Field(
@@ -1171,6 +1183,14 @@ SYNC_RUN = ObjectMapping(
             "Finished At",
             DateTime(),
             "When it ended. Empty while it runs, and for good if it was killed.",
+            "run",
+            role=Role.STAMP,
+        ),
+        Field(
+            "Is_Latest__c",
+            "Latest",
+            Checkbox(),
+            "The newest run of its MetronomeSync.",
             "run",
             role=Role.STAMP,
         ),

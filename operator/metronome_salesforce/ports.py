@@ -55,11 +55,15 @@ class PackageState:
 
 @dataclass(frozen=True, slots=True)
 class PastRun:
-    """What an org remembers of one earlier run; `running` when its end was never written."""
+    """What an org remembers of one earlier run.
+
+    `running` when its end was never written; `latest` when it is marked as the newest one.
+    """
 
     id: str
     run_id: str
     running: bool
+    latest: bool
 
 
 @dataclass(frozen=True, slots=True)

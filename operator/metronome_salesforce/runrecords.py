@@ -44,13 +44,13 @@ class RunRecords:
         self._past: Sequence[PastRun] = ()
 
     async def open(self, report: CycleReport) -> None:
-        """Say that the run has begun, and close what a killed run left open."""
+        """Say that the run has begun; close what a killed run left open."""
         if not self._sync:
             return
         try:
             past = await self._steps.blocking(partial(self._target.past_runs, self._sync))
             self._past = [one for one in past if one.run_id != report.id]
-            left = [_left(one, report) for one in self._past if one.running]
+            left = [_left(one, report) for one in self._past if one.running or one.latest]
             self._open = await self._write([_started(self._sync, report), *left])
         except ProductError as error:
             _complain(report.id, error.message)
@@ -115,6 +115,7 @@ def _started(sync: str, report: CycleReport) -> Write:
             "Trigger__c": report.trigger.value,
             "Outcome__c": RUNNING,
             "Started_At__c": report.started_at,
+            "Is_Latest__c": True,
         },
     )
 
@@ -140,14 +141,13 @@ def _ended(report: CycleReport) -> Write:
 
 
 def _left(past: PastRun, report: CycleReport) -> Write:
-    return _record(
-        past.run_id,
-        {
-            "Outcome__c": Outcome.FAILED.value,
-            "Finished_At__c": report.started_at,
-            "Summary__c": _UNFINISHED,
-        },
-    )
+    """The record of an earlier run, now that there is a newer one."""
+    end: dict[str, Value] = {
+        "Outcome__c": Outcome.FAILED.value,
+        "Finished_At__c": report.started_at,
+        "Summary__c": _UNFINISHED,
+    }
+    return _record(past.run_id, {"Is_Latest__c": False, **(end if past.running else {})})
 
 
 def _record(run_id: str, fields: Mapping[str, Value]) -> Write:

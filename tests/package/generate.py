@@ -128,6 +128,10 @@ def custom_object(mapping: ObjectMapping) -> bytes:
             ("type", "AutoNumber"),
         ]
     search = [(p, api) for p in _SEARCH_PLACES for api in _SEARCH_FIELDS.get(mapping.name, ())]
+    # The integration alone makes records.
+    search.insert(
+        search.index((_SEARCH_PLACES[1], search[0][1])), ("excludedStandardButtons", "New")
+    )
     elements: list[tuple[str, str | Nested]] = [
         ("compactLayoutAssignment", COMPACT_LAYOUT),
         ("deploymentStatus", "Deployed"),
@@ -248,7 +252,7 @@ def _value_set(values: Sequence[tuple[str, str]]) -> Nested:
 def _version_files() -> dict[str, bytes]:
     """The installed version: a record that the very deploy writes, so it cannot be wrong."""
     name = VERSION_TYPE.removesuffix("__mdt")
-    record = [
+    record: Nested = [
         ("label", "Current"),
         ("protected", "false"),
         ("values", [("field", VERSION_FIELD), ("value", version("metronome-salesforce-operator"))]),

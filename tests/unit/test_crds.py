@@ -599,7 +599,7 @@ def test_nothing_is_declared_that_nothing_reads_yet() -> None:
     """Fields arrive with their behaviour."""
     spec = schema_of("metronomesyncs")["spec"]["properties"]
 
-    assert set(spec["salesforce"]["properties"]).isdisjoint({"transport", "package"})
+    assert set(spec["salesforce"]["properties"]).isdisjoint({"transport"})
     assert set(spec["usage"]["properties"]) == {"lookback", "skipZero"}
     assert set(spec["execution"]["properties"]) == {"activeDeadline"}
 

@@ -22,7 +22,7 @@ from metronome_salesforce.linking import LinkReason
 from metronome_salesforce.manifests import load
 from metronome_salesforce.mapping import AutoNumber, Field, Formula, ObjectMapping, Role, RollUp
 from metronome_salesforce.metrics import Metrics
-from metronome_salesforce.objects import ACCOUNT_SUMMARY, OBJECTS
+from metronome_salesforce.objects import ACCOUNT_SUMMARY, OBJECTS, PACKAGED
 from metronome_salesforce.report import Outcome, Trigger
 
 ROOT = Path(__file__).parents[2]
@@ -121,7 +121,7 @@ def _objects() -> str:
 
 
 def _fields() -> str:
-    return "\n\n".join(_object_fields(one) for one in (*OBJECTS, ACCOUNT_SUMMARY))
+    return "\n\n".join(_object_fields(one) for one in (*PACKAGED, ACCOUNT_SUMMARY))
 
 
 def _object_fields(mapping: ObjectMapping) -> str:

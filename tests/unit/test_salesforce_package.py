@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from metronome_salesforce.mapping import ObjectMapping
-from metronome_salesforce.objects import ACCOUNT_SUMMARY, OBJECTS
+from metronome_salesforce.objects import ACCOUNT_SUMMARY, OBJECTS, PACKAGED
 from metronome_salesforce.salesforce.package import package_files, package_zip
 
 NS = "{http://soap.sforce.com/2006/04/metadata}"
@@ -39,12 +39,22 @@ def test_the_same_version_gives_the_same_bytes_with_everything_listed() -> None:
         text(types, "name"): [element.text for element in types.findall(f"{NS}members")]
         for types in manifest.findall(f"{NS}types")
     }
-    assert members["CustomObject"] == sorted(mapping.sobject for mapping in OBJECTS)
+    assert members["CustomObject"] == sorted(
+        [
+            *(mapping.sobject for mapping in OBJECTS),
+            "Metronome_Sync_Run__c",
+            "Metronome_Package__mdt",
+        ]
+    )
     assert members["CustomField"] == sorted(f"Account.{name}" for name in fields("Account"))
-    assert members["PermissionSet"] == ["Metronome_Integration", "Metronome_User"]
+    assert members["PermissionSet"] == [
+        "Metronome_Admin",
+        "Metronome_Integration",
+        "Metronome_User",
+    ]
 
 
-@pytest.mark.parametrize("mapping", [*OBJECTS, ACCOUNT_SUMMARY], ids=lambda one: one.name)
+@pytest.mark.parametrize("mapping", [*PACKAGED, ACCOUNT_SUMMARY], ids=lambda one: one.name)
 def test_every_field_is_there_and_explained(mapping: ObjectMapping) -> None:
     declared = {field.api for field in mapping.fields} - {"Name"}
     found = fields(mapping.sobject)
@@ -121,7 +131,7 @@ def permissions(name: str) -> dict[str, tuple[str | None, str | None]]:
 
 def test_permission_sets_name_no_field_that_the_platform_refuses_there() -> None:
     """Required and master-detail fields and the name fail the deploy."""
-    for name in ("Metronome_Integration", "Metronome_User"):
+    for name in ("Metronome_Integration", "Metronome_User", "Metronome_Admin"):
         given = permissions(name)
         assert "Metronome_Invoice__c.Metronome_Invoice_ID__c" not in given
         assert "Metronome_Invoice_Line_Item__c.Invoice__c" not in given
@@ -150,4 +160,8 @@ def test_the_integration_sees_all_accounts_and_owns_none() -> None:
         "object": "Account",
         "viewAllRecords": "true",
     }
-    assert set(rights) == {"Account", *(mapping.sobject for mapping in OBJECTS)}
+    assert set(rights) == {
+        "Account",
+        "Metronome_Sync_Run__c",
+        *(mapping.sobject for mapping in OBJECTS),
+    }

@@ -104,6 +104,7 @@ def open_session(inputs: SyncInputs, *, environment: Mapping[str, str]) -> Sessi
         spec.salesforce.instance_url,
         parse_credentials(inputs.credentials),
         spec.salesforce.api_version,
+        namespace=spec.salesforce.namespace_prefix,
         ca_bundle=inputs.ca_bundle,
     )
 

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from metronome_salesforce.errors import ConfigError
-from metronome_salesforce.mapping import ObjectMapping, Role
+from metronome_salesforce.mapping import Field, ObjectMapping, Role
 from metronome_salesforce.objects import ACCOUNT_SUMMARY
 from metronome_salesforce.ports import OrgState, Quota
 from metronome_salesforce.salesforce.failures import PERMISSION_SET, RefusedError, budget_exhausted
@@ -30,7 +30,9 @@ def check_access(session: Session, mappings: Sequence[ObjectMapping]) -> OrgStat
     state = org_state(session)
     accounts = [] if ACCOUNT_SUMMARY in mappings else [ACCOUNT_SUMMARY]
     for mapping in (*mappings, *accounts):
-        described = _describe(session, mapping)
+        described = describe(session, mapping)
+        if described is None:
+            raise _missing(mapping)
         _check_object(mapping, described)
         _check_fields(mapping, described)
     return state
@@ -70,16 +72,15 @@ def _limit(limits: Mapping[str, Any], name: str) -> tuple[int, int] | None:
     return int(entry["Remaining"]), int(entry["Max"])
 
 
-def _describe(session: Session, mapping: ObjectMapping) -> Mapping[str, Any]:
+def describe(session: Session, mapping: ObjectMapping) -> Mapping[str, Any] | None:
+    """The object as the session's user sees it; None when it does not exist for the user."""
     try:
         described: Mapping[str, Any] = session.call(f"sobjects/{mapping.sobject}/describe")
     except RefusedError as refused:
         if refused.status != HTTPStatus.NOT_FOUND:
             raise
-        failure = _missing(mapping)
-    else:
-        return described
-    raise failure
+        return None
+    return described
 
 
 def _missing(mapping: ObjectMapping) -> ConfigError:
@@ -94,12 +95,50 @@ def _missing(mapping: ObjectMapping) -> ConfigError:
     )
 
 
-def _check_object(mapping: ObjectMapping, described: Mapping[str, Any]) -> None:
-    # The same words as in the permission set's own page.
+def lacking_rights(mapping: ObjectMapping, described: Mapping[str, Any]) -> list[str]:
+    """What the user may not do with the object, in the words of a permission set's own page."""
     needed = {"queryable": "read", "updateable": "edit"}
     if mapping is not ACCOUNT_SUMMARY:
         needed |= {"createable": "create", "deletable": "delete"}
-    lacking = [word for flag, word in needed.items() if described.get(flag) is not True]
+    return [word for flag, word in needed.items() if described.get(flag) is not True]
+
+
+def written_fields(mapping: ObjectMapping) -> list[Field]:
+    """The fields that the integration writes."""
+    return [field for field in mapping.fields if field.role is not Role.PLATFORM]
+
+
+def missing_fields(fields: Sequence[Field], described: Mapping[str, Any]) -> list[str]:
+    """Those of `fields` that the user does not see, which may be there all the same."""
+    seen = {str(field["name"]) for field in described.get("fields", [])}
+    return [field.api for field in fields if field.api not in seen]
+
+
+def closed_fields(mapping: ObjectMapping, described: Mapping[str, Any]) -> list[str]:
+    """The fields that the user sees and may not write, although the integration has to."""
+    flags = ["updateable"] if mapping is ACCOUNT_SUMMARY else ["createable", "updateable"]
+    fields = {str(field["name"]): field for field in described.get("fields", [])}
+    return [
+        field.api
+        for field in written_fields(mapping)
+        if field.api in fields and any(fields[field.api].get(flag) is not True for flag in flags)
+    ]
+
+
+def plain_keys(mapping: ObjectMapping, described: Mapping[str, Any]) -> list[str]:
+    """The keys that are no external ids, so that rows cannot be found by them."""
+    fields = {str(field["name"]): field for field in described.get("fields", [])}
+    return [
+        field.api
+        for field in mapping.fields
+        if field.role is Role.KEY
+        and field.api in fields
+        and fields[field.api].get("externalId") is not True
+    ]
+
+
+def _check_object(mapping: ObjectMapping, described: Mapping[str, Any]) -> None:
+    lacking = lacking_rights(mapping, described)
     if lacking:
         raise ConfigError(
             "ObjectNotAccessible",
@@ -108,29 +147,20 @@ def _check_object(mapping: ObjectMapping, described: Mapping[str, Any]) -> None:
 
 
 def _check_fields(mapping: ObjectMapping, described: Mapping[str, Any]) -> None:
-    fields = {str(field["name"]): field for field in described.get("fields", [])}
-    written = [field for field in mapping.fields if field.role is not Role.PLATFORM]
-    missing = [field.api for field in written if field.api not in fields]
+    missing = missing_fields(written_fields(mapping), described)
     if missing:
         raise ConfigError(
             "FieldNotAccessible",
             f"the integration user cannot see {_names(mapping, missing)}; {_ASSIGN}, or, if the "
             f"org does not have them, {_DEPLOY}",
         )
-    flags = ["updateable"] if mapping is ACCOUNT_SUMMARY else ["createable", "updateable"]
-    closed = [
-        field.api for field in written if any(fields[field.api].get(f) is not True for f in flags)
-    ]
+    closed = closed_fields(mapping, described)
     if closed:
         raise ConfigError(
             "FieldNotAccessible",
             f"the integration user may not write {_names(mapping, closed)}; {_ASSIGN}",
         )
-    plain = [
-        field.api
-        for field in written
-        if field.role is Role.KEY and fields[field.api].get("externalId") is not True
-    ]
+    plain = plain_keys(mapping, described)
     if plain:
         raise ConfigError(
             "FieldNotAccessible",

@@ -26,7 +26,6 @@ from metronome_salesforce.salesforce.session import Session
 
 NEVER, IF_MISSING, ALWAYS = "Never", "IfMissing", "Always"
 DEPLOY_COMMAND = "metronome-salesforce package deploy"
-CHECK_COMMAND = "metronome-salesforce package check"
 
 _SHOWN = 3
 _MODIFY = '"Modify Metadata Through Metadata API Functions"'
@@ -84,11 +83,15 @@ def prepare(
     Never downgrades. What keeps it from being installed is in the state, as reason and sentence;
     raises ConfigError and RetriableError for what has nothing to do with the package.
     """
+    if session.namespace:
+        policy = NEVER  # such a package is no metadata of the org's own: it is never deployed
     version = installed_version(session)
     if version is None:
         access = integration_access(session)
         try:
             if access.set_id is None:
+                if session.namespace:
+                    return _missing_managed()
                 if policy == NEVER:
                     return _missing("")
                 _install(session, progress)
@@ -111,6 +114,14 @@ def _upgraded(
     ours = package_version()
     if is_older(version, ours):
         had = version or "without a version"
+        if session.namespace:
+            return PackageState(
+                version,
+                installed=True,
+                reason="Outdated",
+                message=f"The org has the Metronome package {had}, and this operator works with "
+                f"{ours}; install a newer version of the managed package.",
+            )
         if policy != ALWAYS:
             return PackageState(
                 version,
@@ -159,6 +170,17 @@ def _missing(why: str) -> PackageState:
         message=f"{sentence}. {why}"
         if why
         else f"{sentence}, or set spec.salesforce.package.install to IfMissing.",
+    )
+
+
+def _missing_managed() -> PackageState:
+    return PackageState(
+        None,
+        installed=False,
+        reason="PackageMissing",
+        message="The org has no Metronome package under spec.salesforce.namespacePrefix; install "
+        "the managed package with that namespace, or leave the prefix empty for a package that is "
+        "deployed as metadata.",
     )
 
 
@@ -249,6 +271,13 @@ def user_id_of(session: Session, username: str) -> str:
             "e-mail address and may differ from it",
         )
     return str(records[0]["Id"])
+
+
+def username_of(session: Session) -> str:
+    """The username of the session's own user; empty when the user may not see itself."""
+    soql = f"SELECT Username FROM User WHERE Id = {literal(session.user_id or '')}"  # noqa: S608 -- quoted
+    records = session.query(soql)["records"]
+    return str(records[0]["Username"]) if records else ""
 
 
 def assign(session: Session, name: str, user_id: str) -> bool:

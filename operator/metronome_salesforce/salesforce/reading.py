@@ -258,7 +258,8 @@ def horizon(session: Session, lookback: date) -> Horizon:
 
 def past_runs(session: Session, sync: str) -> list[PastRun]:
     """The records of the runs of one MetronomeSync, newest first."""
-    select = f"SELECT Id, {SYNC_RUN.key.api}, Outcome__c, Started_At__c FROM {SYNC_RUN.sobject}"  # noqa: S608 -- SOQL of our own names
+    fields = f"Id, {SYNC_RUN.key.api}, Outcome__c, Started_At__c, Is_Latest__c"
+    select = f"SELECT {fields} FROM {SYNC_RUN.sobject}"  # noqa: S608 -- SOQL of our own names
     found = [
         record
         for records in pages(session, select, [f"Sync__c = {literal(sync)}"])
@@ -270,6 +271,7 @@ def past_runs(session: Session, sync: str) -> list[PastRun]:
             str(record["Id"]),
             str(record[SYNC_RUN.key.api]),
             running=record["Outcome__c"] == _RUNNING,
+            latest=record["Is_Latest__c"] is True,
         )
         for record in found
     ]

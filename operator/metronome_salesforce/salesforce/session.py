@@ -31,6 +31,7 @@ from metronome_salesforce.salesforce.failures import (
     with_retries,
 )
 from metronome_salesforce.salesforce.login import log_in
+from metronome_salesforce.salesforce.namespace import Namespace
 from metronome_salesforce.salesforce.wire import TIMEOUTS, OnRequest, Timeouts, Wire, family_of
 
 API_VERSION = "66.0"
@@ -56,8 +57,9 @@ class Session:
     """Signs in when it has to, refreshes once per call, retries, counts. One thread at a time.
 
     `instance_url` is the org's My Domain URL, https (http for the sandbox), and every request goes
-    there, whatever the login's answer names. `ca_bundle` is PEM text. Raises ConfigError for values
-    that cannot work.
+    there, whatever the login's answer names. `namespace` is that of the package in the org (see
+    `namespace`): calls and answers have the names without it. `ca_bundle` is PEM text. Raises
+    ConfigError for values that cannot work.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Session:
         credentials: Credentials,
         api_version: str = API_VERSION,
         *,
+        namespace: str = "",
         ca_bundle: str | None = None,
         timeouts: Timeouts = TIMEOUTS,
         policy: RetryPolicy | None = None,
@@ -79,6 +82,7 @@ class Session:
             )
         self.api_version = api_version
         self.policy = policy or RetryPolicy()
+        self.namespace = Namespace(namespace)
         self._credentials = credentials
         self._now = now
         self._wire = Wire(self._url, ca_bundle=ca_bundle, timeouts=timeouts, on_request=on_request)
@@ -148,6 +152,8 @@ class Session:
         must be one that may be repeated. Raises ConfigError (its subclass RefusedError when the org
         refused this very request) and RetriableError.
         """
+        path = self.namespace.path(path)
+        body = self.namespace.outgoing(body)
         data = None if body is None else json.dumps(body, allow_nan=False).encode()
         headers = dict(headers or {})
         if content is not None:
@@ -180,7 +186,7 @@ class Session:
                     "and IP policies, and that it does not issue tokens in JWT format",
                 ) from None
 
-        return with_retries(self.policy, attempt, what=what)
+        return self.namespace.incoming(with_retries(self.policy, attempt, what=what))
 
     def query(self, soql: str, *, deleted: bool = False) -> Any:
         """The answer to a query, its first page; with `deleted`, of deleted records too.
@@ -189,6 +195,7 @@ class Session:
         as well, with the query in its body (REST API, Composite). Raises as `call` does.
         """
         resource = "queryAll" if deleted else "query"
+        soql = self.namespace.soql(soql)
         if len(quote_plus(soql)) <= _LONGEST_QUERY:
             return self.call(resource, params={"q": soql}, headers=_PAGE)
         url = f"{self._base}{resource}?{urlencode({'q': soql})}"
