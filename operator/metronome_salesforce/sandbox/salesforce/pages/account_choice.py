@@ -96,8 +96,8 @@ def picker_page(visit: Visit, record_id: str, *, refusal: str | None = None) -> 
             tag("button", "Search", class_="button"),
             action=here, method="get", role="search", class_="search",
         ),
-        _choices(visit, record, accounts),
         tag("p", _found(total, len(accounts)), class_="note"),
+        _choices(visit, record, accounts),
         class_="card picker",
     )  # fmt: skip
     return Page(f"Set the Account of {record.name}", body, tab=object_path(_CUSTOMER))
@@ -148,7 +148,7 @@ def _state(visit: Visit, record: Record, *, pending: bool) -> Markup:
     if account is not None:
         return tag("div", tag("strong", "Linked"), tag("p", "to ", account, "."),
                    class_="state linked", role="status")  # fmt: skip
-    return tag("div", tag("strong", "Not linked"), tag("p", "The billing data hangs here."),
+    return tag("div", tag("strong", "Not linked"), tag("p", "The billing data is on this record."),
                class_="state", role="status")  # fmt: skip
 
 
@@ -184,7 +184,7 @@ def _where_rows_hang(visit: Visit, record: Record) -> Markup | None:
             rows.append([each.child.plural, f"{int(group['rows']):,}", place])
     if not rows:
         return tag("p", "There is no billing data.", class_="note")
-    return table(["Billing data", "Rows", "Hangs on"], [False, True, False], rows)
+    return table(["Billing data", "Rows", "Is on"], [False, True, False], rows)
 
 
 def _may_set(record: Record) -> bool:
@@ -225,7 +225,7 @@ def _choices(visit: Visit, record: Record, accounts: list[Record]) -> Markup:
     save = tag(
         "form",
         token,
-        tag("fieldset", tag("legend", "Account"), *options),
+        tag("fieldset", tag("legend", "Account"), *options) if accounts else None,
         tag("button", "Save", class_="button main") if accounts else None,
         link(record_path(record.id), "Cancel", class_="button"),
         action=here, method="post",

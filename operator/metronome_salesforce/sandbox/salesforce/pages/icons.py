@@ -63,7 +63,8 @@ def _icon(drawn: str, colour: str) -> Markup:
         "svg",
         tag("rect", width=24, height=24, rx=5, fill=colour),
         tag("path", d=drawn, fill="none", stroke="#fff", stroke_width="1.7",
-            stroke_linejoin="round", stroke_linecap="round", transform="translate(3.6 3.6) scale(.7)"),
+            stroke_linejoin="round", stroke_linecap="round",
+            transform="translate(3.6 3.6) scale(.7)"),
         viewBox="0 0 24 24", class_="icon", aria_hidden="true",
     )  # fmt: skip
 

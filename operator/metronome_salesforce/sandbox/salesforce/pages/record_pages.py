@@ -39,13 +39,9 @@ def record_page(visit: Visit, record_id: str) -> Page:
     panel = account_panel(visit, record)
     body = join(
         heading(visit, record),
+        tag("div", panel.body, class_="beside") if panel else None,
         tag("div", _details(record, layout), class_="main"),
-        tag(
-            "div",
-            panel.body if panel else None,
-            *(_short_list(visit, record, each) for each in layout.related),
-            class_="side",
-        ),
+        tag("div", *(_short_list(visit, record, each) for each in layout.related), class_="side"),
     )
     return Page(
         record.name,

@@ -22,6 +22,12 @@ from metronome_salesforce.sandbox.salesforce.pages.apps import the_app
 from metronome_salesforce.sandbox.salesforce.pages.list_pages import list_page
 from metronome_salesforce.sandbox.salesforce.pages.markup import Markup, join, tag
 from metronome_salesforce.sandbox.salesforce.pages.record_pages import record_page, related_page
+from metronome_salesforce.sandbox.salesforce.pages.report_pages import (
+    dashboard_page,
+    dashboards_page,
+    report_page,
+    reports_page,
+)
 from metronome_salesforce.sandbox.salesforce.pages.visits import (
     ROOT,
     NoPageError,
@@ -129,6 +135,14 @@ def _get(visit: Visit, segments: list[str]) -> Page | Redirect:
             return picker_page(visit, record)
         case ["r", record, relationship]:
             return related_page(visit, record, relationship)
+        case ["reports"]:
+            return reports_page(visit)
+        case ["reports", folder, name]:
+            return report_page(visit, f"{folder}/{name}")
+        case ["dashboards"]:
+            return dashboards_page(visit)
+        case ["dashboards", folder, name]:
+            return dashboard_page(visit, f"{folder}/{name}")
     raise NoPageError("There is no such page.")
 
 

@@ -15,7 +15,7 @@ _NUMBERS = frozenset({"double", "currency", "percent", "int"})
 _SHORT_SCALE = 2
 _NO_DECIMALS_KNOWN = 6
 _DATE_TIME = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2})")
-_EMPTY = tag("span", "–", class_="empty", aria_label="empty")
+_EMPTY = tag("span", "-", class_="empty")
 
 
 def api_kind(kind: str) -> str:

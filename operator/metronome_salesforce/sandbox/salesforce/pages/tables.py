@@ -43,7 +43,7 @@ def pager(href: Callable[[int], str], page: int, total: int, size: int) -> Marku
     return tag(
         "nav",
         link(href(page - 1), "Previous") if page > 1 else tag("span", "Previous"),
-        tag("span", f"{first_row:,}–{min(page * size, total):,} of {total:,}", class_="where"),
+        tag("span", f"{first_row:,} to {min(page * size, total):,} of {total:,}", class_="where"),
         link(href(page + 1), "Next") if page < last else tag("span", "Next"),
         class_="pager",
         aria_label="Pages",
