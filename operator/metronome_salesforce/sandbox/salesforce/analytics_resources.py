@@ -28,6 +28,7 @@ from metronome_salesforce.sandbox.salesforce.report_filters import (
     read_logic,
 )
 from metronome_salesforce.sandbox.salesforce.report_folders import may_see
+from metronome_salesforce.sandbox.salesforce.report_groups import value_label
 from metronome_salesforce.sandbox.salesforce.reports import (
     ReportGroup,
     ReportResult,
@@ -37,7 +38,6 @@ from metronome_salesforce.sandbox.salesforce.reports import (
     report_type_of,
     reports,
     run_report,
-    value_label,
 )
 
 _MOST_LISTED = 200
@@ -277,10 +277,10 @@ def _metadata(call: Call, name: str, report: Definition, result: ReportResult) -
         if result.chart is None
         else {
             "chartType": result.chart.type,
-            "groupings": [result.chart.grouping],
+            "groupings": [each for each in (result.chart.grouping, result.chart.series) if each],
             "hasLegend": True,
             "showChartValues": False,
-            "summaries": [result.chart.aggregate],
+            "summaries": list(result.chart.aggregates),
             "title": result.chart.title,
         },
         "currency": None,

@@ -11,8 +11,8 @@ _PREFIXES = {
     "CompactLayout": "0AH", "WebLink": "00b", "RecordType": "012", "FieldSet": "0IX",
     "CustomTab": "01r", "CustomApplication": "02u", "Layout": "00h", "ReportType": "070",
     "Report": "00O", "Dashboard": "01Z", "FlexiPage": "0M0", "PermissionSet": "0PS",
-    "CustomMetadata": "0Nl",
     "ReportFolder": "00l", "DashboardFolder": "00l",
+    "CustomMetadata": "0Nl",
 }  # fmt: skip
 _OTHER_PREFIX = "0Nt"
 _IN_FOLDERS = frozenset({"Report", "Dashboard"})

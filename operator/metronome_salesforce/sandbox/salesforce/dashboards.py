@@ -5,7 +5,7 @@ deployed it. A dynamic one (LoggedInUser) is seen with one's own (Salesforce Hel
 Running User).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from metronome_salesforce.sandbox.salesforce.access import User
 from metronome_salesforce.sandbox.salesforce.core import OrgState
@@ -16,23 +16,20 @@ from metronome_salesforce.sandbox.salesforce.dashboard_definitions import (
     read_dashboard,
 )
 from metronome_salesforce.sandbox.salesforce.exceptions import SalesforceError, not_found
-from metronome_salesforce.sandbox.salesforce.report_definitions import ROW_COUNT
+from metronome_salesforce.sandbox.salesforce.report_definitions import Chart, Definition
 from metronome_salesforce.sandbox.salesforce.report_folders import may_see
+from metronome_salesforce.sandbox.salesforce.report_groups import order_key
 from metronome_salesforce.sandbox.salesforce.reports import (
+    ChartPoint,
+    ReportChart,
     ReportColumn,
-    ReportGroup,
     ReportResult,
+    definition,
     parsed,
     run_report,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class DashboardPoint:
-    """One bar, slice or dot: a group's label and its aggregates, in the component's order."""
-
-    label: str
-    values: tuple[object, ...]
+_SINGLE = frozenset({"Metric", "Gauge"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +37,9 @@ class DashboardComponent:
     """One component that was run.
 
     `type` is the chart's (Bar, Column, Line, Donut, Metric, Table ...), `grouping` what its points
-    stand for, `aggregates` their labels; a metric or gauge has one point without grouping.
-    `place` is left, middle, right, or grid with its `cells`. `problem` says why there is no result.
+    stand for, `series` what parts them, `aggregates` the labels of their amounts; a metric or gauge
+    has one point, the total. `place` is left, middle, right, or grid with its `cells`. `problem`
+    says why there is no result.
     """
 
     type: str
@@ -52,8 +50,9 @@ class DashboardComponent:
     place: str
     cells: Cells | None
     grouping: ReportColumn | None
+    series: ReportColumn | None
     aggregates: tuple[str, ...]
-    points: tuple[DashboardPoint, ...]
+    points: tuple[ChartPoint, ...]
     result: ReportResult | None
     problem: str | None = None
 
@@ -110,12 +109,16 @@ def _running_user(state: OrgState, user: User, dashboard: Dashboard, deployed_by
 def _run(state: OrgState, user: User, component: Component) -> DashboardComponent:
     result, problem = None, None
     try:
-        result = run_report(state, user, component.report)
+        report = definition(state, user, component.report)
+        changed = replace(report, chart=_chart(component, report))
+        result = run_report(state, user, component.report, changed=changed)
     except SalesforceError as error:
         # The platform shows the other components and a sentence in the place of this one.
         problem = error.message
-    at = _grouping_at(component, result)
-    names = _aggregates(component, result)
+    chart = result.chart if result is not None else None
+    single = result is not None and component.type in _SINGLE
+    columns = {each.name: each for each in result.groupings} if result is not None else {}
+    shown = _shown_aggregates(component, result)
     return DashboardComponent(
         type=component.type,
         header=component.header,
@@ -124,78 +127,54 @@ def _run(state: OrgState, user: User, component: Component) -> DashboardComponen
         report=component.report,
         place=component.place,
         cells=component.cells,
-        grouping=None if result is None or at is None else result.groupings[at],
-        aggregates=tuple(
-            each.label for name in names for each in (result.aggregates if result else ())
-            if each.name == name
-        ),
-        points=() if result is None else _points(component, result, at, names),
+        grouping=columns[chart.grouping] if chart is not None and not single else None,
+        series=columns[chart.series] if chart is not None and chart.series else None,
+        aggregates=tuple(label for _, label, _ in shown),
+        points=(ChartPoint(None, "", tuple(total for _, _, total in shown)),)
+        if single
+        else _points(component, chart),
         result=result,
         problem=problem,
-    )  # fmt: skip
+    )
 
 
-def _grouping_at(component: Component, result: ReportResult | None) -> int | None:
-    """Which of the report's groupings the points stand for; None for one point of totals."""
-    if result is None or not result.groupings or component.type in {"Metric", "Gauge"}:
-        return None
-    wanted = component.groupings[:1]
-    if component.uses_report_chart and result.chart is not None:
-        wanted = (result.chart.grouping,)
-    names = [each.name for each in result.groupings]
-    return names.index(wanted[0]) if wanted and wanted[0] in names else 0
+def _chart(component: Component, report: Definition) -> Chart | None:
+    """What the component draws: its own groupings and summaries, or the report's chart."""
+    if component.uses_report_chart:
+        return report.chart
+    groupings = component.groupings or tuple(each.column for each in report.groupings[:1])
+    tabled = tuple(each.aggregate or each.column for each in component.table)
+    aggregates = (
+        component.aggregates
+        or tuple(each for each in report.aggregates if each in tabled)
+        or report.aggregates[:1]
+    )
+    return Chart(component.type, component.title, groupings, aggregates)
 
 
-def _aggregates(component: Component, result: ReportResult | None) -> tuple[str, ...]:
-    """The names of the aggregates that the component draws: its own, the report chart's, or one."""
+def _shown_aggregates(
+    component: Component, result: ReportResult | None
+) -> list[tuple[str, str, object]]:
+    """Name, label and total of the aggregates that the component shows."""
     if result is None:
-        return ()
-    known = [each.name for each in result.aggregates]
-    wanted = component.aggregates
-    if component.table:
-        wanted = tuple(
-            each.aggregate or each.column
-            for each in component.table
-            if (each.aggregate or each.column) in known
-        )
-    elif component.uses_report_chart and result.chart is not None:
-        wanted = (result.chart.aggregate,)
-    return tuple(name for name in wanted if name in known) or tuple(known[:1] or [ROW_COUNT])
+        return []
+    known = {
+        each.name: (each.name, each.label, total)
+        for each, total in zip(result.aggregates, result.totals, strict=True)
+    }
+    if result.chart is not None:
+        return [known[each] for each in result.chart.aggregates]
+    own = [known[each] for each in component.aggregates if each in known]
+    return own or list(known.values())[:1]
 
 
-def _points(
-    component: Component, result: ReportResult, at: int | None, names: tuple[str, ...]
-) -> tuple[DashboardPoint, ...]:
-    places = [[each.name for each in result.aggregates].index(name) for name in names]
-    if at is None:
-        if result.groupings or component.type in {"Metric", "Gauge"}:
-            return (DashboardPoint("", tuple(result.totals[place] for place in places)),)
-        return ()
-    groups = _level(result.groups, at)
-    points = [
-        DashboardPoint(each.label, tuple(each.aggregates[place] for place in places))
-        for each in groups
-    ]
+def _points(component: Component, chart: ReportChart | None) -> tuple[ChartPoint, ...]:
+    points = list(chart.points) if chart is not None else []
     if component.sort.startswith("RowLabel"):
-        order = sorted(range(len(points)), key=lambda one: _label_key(groups[one]))
-        points = [points[one] for one in order]
+        # A month sorts by its first day, not by its name.
+        points.sort(key=lambda each: order_key(each.value))
     elif component.sort.startswith("RowValue"):
-        points.sort(key=lambda each: _value_key(each.values[0]))
+        points.sort(key=lambda each: order_key(each.amounts[0]))
     if component.sort.endswith("Descending"):
         points.reverse()
     return tuple(points[: component.most])
-
-
-def _level(groups: tuple[ReportGroup, ...], depth: int) -> list[ReportGroup]:
-    if depth == 0:
-        return list(groups)
-    return [inner for each in groups for inner in _level(each.groups, depth - 1)]
-
-
-def _label_key(group: ReportGroup) -> tuple[int, str]:
-    # A month sorts by its first day, not by its name.
-    return (0, "") if group.value is None else (1, str(group.value).casefold())
-
-
-def _value_key(value: object) -> tuple[int, float]:
-    return (1, float(value)) if isinstance(value, int | float) else (0, 0.0)

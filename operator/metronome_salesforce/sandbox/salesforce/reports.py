@@ -6,10 +6,8 @@ all rows, details stop at 2,000 (Reports and Dashboards REST API, Limits). Blank
 their own, shown as "-", and count in no sum or average.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any
 from xml.etree import ElementTree as ET
 
 from metronome_salesforce.sandbox.salesforce.access import User
@@ -21,7 +19,6 @@ from metronome_salesforce.sandbox.salesforce.report_columns import (
     columns_of,
     is_visible,
 )
-from metronome_salesforce.sandbox.salesforce.report_dates import bucket, shown_day, shown_moment
 from metronome_salesforce.sandbox.salesforce.report_definitions import (
     AGGREGATE_LABELS,
     ROW_COUNT,
@@ -30,6 +27,11 @@ from metronome_salesforce.sandbox.salesforce.report_definitions import (
     read_report,
 )
 from metronome_salesforce.sandbox.salesforce.report_folders import may_see
+from metronome_salesforce.sandbox.salesforce.report_groups import (
+    aggregate,
+    grouped,
+    order_key,
+)
 from metronome_salesforce.sandbox.salesforce.report_rows import Cell, Row, RowQuery
 from metronome_salesforce.sandbox.salesforce.report_types import (
     ReportType,
@@ -39,7 +41,6 @@ from metronome_salesforce.sandbox.salesforce.report_types import (
 )
 
 MOST_DETAILS = 2000
-BLANK = "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +86,32 @@ class ReportAggregate:
 
 
 @dataclass(frozen=True, slots=True)
+class ChartPoint:
+    """A bar, slice or dot: a group of all rows, whatever the groups of the report's table.
+
+    `amounts` are the chart's aggregates over it, `series` its parts by the second grouping.
+    """
+
+    value: object
+    label: str
+    amounts: tuple[object, ...]
+    series: tuple["ChartPoint", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ReportChart:
-    """What the report's chart draws: one aggregate over one grouping."""
+    """What the report's chart draws: aggregates over one grouping, perhaps parted by another.
+
+    `aggregate` is the first of `aggregates`, which the amounts of the points follow.
+    """
 
     type: str
     title: str
     grouping: str
     aggregate: str
+    aggregates: tuple[str, ...] = ()
+    series: str | None = None
+    points: tuple[ChartPoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +197,9 @@ def run_report(
         return _Run(state, user, changed or report).result(name)
 
 
+_Part = tuple[Cell, str, list[Row], tuple[object, ...]]
+
+
 class _Run:
     """One run: which columns there are for the user, then the rows, then the groups."""
 
@@ -243,20 +266,8 @@ class _Run:
     ) -> tuple[ReportGroup, ...]:
         if not groupings:
             return ()
-        grouping, inner = groupings[0], groupings[1:]
-        column, at = self._known[grouping.column], self._at[grouping.column]
-        found: dict[object, tuple[Cell, str, list[Row]]] = {}
-        for row in rows:
-            cell, label = _grouped(row.cells[at], column, grouping.granularity)
-            key = cell.value if cell.reference is None else cell.reference
-            found.setdefault(key, (cell, label, []))[2].append(row)
-        ordered = [(*each, self._sums(each[2])) for each in found.values()]
-        ordered.sort(key=lambda each: _order_key(each[0].value))
-        if grouping.aggregate in self._aggregates:
-            place = self._aggregates.index(grouping.aggregate)
-            ordered.sort(key=lambda each: _order_key(each[3][place]), reverse=grouping.descending)
-        elif grouping.descending:
-            ordered.reverse()
+        inner = groupings[1:]
+        column = self._known[groupings[0].column]
         return tuple(
             ReportGroup(
                 column=_shown(column),
@@ -267,25 +278,68 @@ class _Run:
                 groups=self._groups(inside, inner),
                 reference=cell.reference,
             )
-            for cell, label, inside, sums in ordered
+            for cell, label, inside, sums in self._parted(rows, groupings[0])
         )
+
+    def _parted(self, rows: Sequence[Row], grouping: Grouping) -> list[_Part]:
+        """The rows of each group with its cell, label and aggregates, in the grouping's order."""
+        column, at = self._known[grouping.column], self._at[grouping.column]
+        found: dict[object, tuple[Cell, str, list[Row]]] = {}
+        for row in rows:
+            cell, label = grouped(row.cells[at], column, grouping.granularity)
+            key = cell.value if cell.reference is None else cell.reference
+            found.setdefault(key, (cell, label, []))[2].append(row)
+        parts = [(*each, self._sums(each[2])) for each in found.values()]
+        parts.sort(key=lambda each: order_key(each[0].value))
+        if grouping.aggregate in self._aggregates:
+            place = self._aggregates.index(grouping.aggregate)
+            parts.sort(key=lambda each: order_key(each[3][place]), reverse=grouping.descending)
+        elif grouping.descending:
+            parts.reverse()
+        return parts
 
     def _sums(self, rows: Sequence[Row]) -> tuple[object, ...]:
         return tuple(
             len(rows)
             if name == ROW_COUNT
-            else _aggregate(name[0], (row.cells[self._at[name[2:]]].value for row in rows))
+            else aggregate(name[0], (row.cells[self._at[name[2:]]].value for row in rows))
             for name in self._aggregates
         )
 
     def _chart(self) -> ReportChart | None:
         chart = self._report.chart
-        if chart is None or not chart.groupings or not chart.aggregates:
+        if chart is None or not chart.groupings:
             return None
-        grouping, aggregate = chart.groupings[0], chart.aggregates[0]
-        if grouping not in self._at or aggregate not in self._aggregates:
+        named = {each.column: each for each in self._groupings}
+        groupings = [named[each] for each in chart.groupings if each in named]
+        aggregates = tuple(each for each in chart.aggregates if each in self._aggregates)
+        if not aggregates or chart.groupings[0] not in named:
             return None
-        return ReportChart(chart.type, chart.title or self._report.label, grouping, aggregate)
+        return ReportChart(
+            type=chart.type,
+            title=chart.title or self._report.label,
+            grouping=groupings[0].column,
+            aggregate=aggregates[0],
+            aggregates=aggregates,
+            series=groupings[1].column if len(groupings) > 1 else None,
+            points=self._points(self._rows, groupings, aggregates),
+        )
+
+    def _points(
+        self, rows: Sequence[Row], groupings: Sequence[Grouping], aggregates: Sequence[str]
+    ) -> tuple[ChartPoint, ...]:
+        if not groupings:
+            return ()
+        places = [self._aggregates.index(each) for each in aggregates]
+        return tuple(
+            ChartPoint(
+                cell.value,
+                label,
+                tuple(sums[place] for place in places),
+                self._points(inside, groupings[1:], aggregates),
+            )
+            for cell, label, inside, sums in self._parted(rows, groupings[0])
+        )
 
 
 def _source(aggregate: str) -> str | None:
@@ -295,51 +349,3 @@ def _source(aggregate: str) -> str | None:
 
 def _shown(column: Column) -> ReportColumn:
     return ReportColumn(column.name, column.label, column.type)
-
-
-def _grouped(cell: Cell, column: Column, granularity: str) -> tuple[Cell, str]:
-    """The value by which a row is grouped, and the group's label."""
-    if cell.value is not None and column.is_date:
-        value, label = bucket(cell.value, granularity)
-        return Cell(value), label
-    return cell, value_label(column, cell.value)
-
-
-def value_label(column: Column, value: Any) -> str:
-    """A value as people read it in the en_US locale; blanks are "-"."""
-    kind = column.field.result_type
-    if value is None:
-        return BLANK
-    if kind == "Checkbox":
-        return str(bool(value)).lower()
-    if kind == "Date":
-        return shown_day(value)
-    if kind == "DateTime":
-        return shown_moment(value)
-    if isinstance(value, int | float):
-        shown = f"{value:,.{column.field.scale}f}"
-        return f"{shown}%" if kind == "Percent" else shown
-    labels = {each.value.lower(): each.label for each in column.field.picklist}
-    return labels.get(str(value).lower(), str(value))
-
-
-def _order_key(value: object) -> tuple[int, Any, str]:
-    """Blanks first, then numbers by size, then text without regard to case."""
-    if value is None:
-        return 0, 0, ""
-    if isinstance(value, bool | int | float):
-        return 1, value, ""
-    return 2, str(value).casefold(), str(value)
-
-
-def _aggregate(kind: str, values: Iterable[Any]) -> object:
-    """One aggregate of a column's values: blanks left out, sums exact as the platform's are."""
-    known = [each for each in values if each is not None]
-    if kind == "u":
-        return len({each.casefold() if isinstance(each, str) else each for each in known})
-    if not known:
-        return 0.0 if kind == "s" else None
-    if kind in {"x", "m"}:
-        return max(known) if kind == "x" else min(known)
-    total = sum((Decimal(str(float(each))) for each in known), Decimal())
-    return float(total if kind == "s" else total / len(known))
