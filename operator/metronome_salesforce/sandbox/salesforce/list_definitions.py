@@ -143,13 +143,11 @@ def day_range(value: str, today: date) -> tuple[date, date] | None:
     TODAY, LAST_N_DAYS:30, "LAST 30 DAYS", "THIS MONTH", 2026-01-31 and 1/31/2026 (as the en_US
     locale writes it) are dates.
     """
-    text = value.strip().upper()
-    spoken = _SPOKEN_RANGE.match(text)
-    if spoken:
-        text = f"{spoken[1]}_N_{spoken[3]}:{spoken[2]}"
-    literal = _LITERAL.match(text.replace(" ", "_"))
-    if literal:
-        return date_range(literal[1], int(literal[2]) if literal[2] else None, today)
+    literal = literal_date(value)
+    if literal is not None:
+        word, _, count = literal.partition(":")
+        return date_range(word, int(count) if count else None, today)
+    text = value.strip()
     american = _AMERICAN.match(text)
     try:
         day = (
@@ -160,6 +158,16 @@ def day_range(value: str, today: date) -> tuple[date, date] | None:
     except ValueError:
         return None
     return day, date.fromordinal(day.toordinal() + 1)
+
+
+def literal_date(value: str) -> str | None:
+    """The SOQL literal of a relative date such as "last 30 days", or None if it is not relative."""
+    text = value.strip().upper()
+    spoken = _SPOKEN_RANGE.match(text)
+    if spoken:
+        text = f"{spoken[1]}_N_{spoken[3]}:{spoken[2]}"
+    literal = text.replace(" ", "_")
+    return literal if _LITERAL.match(literal) else None
 
 
 # --- filter logic ---------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 from metronome_salesforce.sandbox.salesforce.access import Access, User
 from metronome_salesforce.sandbox.salesforce.core import OrgState
 from metronome_salesforce.sandbox.salesforce.exceptions import SalesforceError
-from metronome_salesforce.sandbox.salesforce.formula_terms import Scope
+from metronome_salesforce.sandbox.salesforce.formula_terms import Scope, quoted
 from metronome_salesforce.sandbox.salesforce.formulas import field_sql
 from metronome_salesforce.sandbox.salesforce.schema import (
     LONG_TYPES,
@@ -388,7 +388,7 @@ class Compiler:
         if function == "DAY_ONLY" and known.type == "DateTime":
             return f"substr({sql}, 1, 10)"
         if function == "TOLABEL":
-            return sql
+            return _label_sql(sql, known)
         if function == "FORMAT":
             return f"CAST({sql} AS TEXT)"
         raise query_error(
@@ -458,6 +458,16 @@ class Compiler:
                 f"field '{known.name}' can not be sorted in a query call",
             )
         return f"{sql} {_direction(each)}"
+
+
+def _label_sql(sql: str, known: Field) -> str:
+    """The label of a picklist's value; a value that the picklist lacks is its own label."""
+    labels = [
+        f"WHEN {quoted(each.value)} THEN {quoted(each.label)}"
+        for each in known.picklist
+        if each.label != each.value
+    ]
+    return f"CASE {sql} {' '.join(labels)} ELSE {sql} END" if labels else sql
 
 
 def _direction(each: Ordering) -> str:

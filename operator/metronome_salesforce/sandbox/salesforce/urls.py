@@ -8,6 +8,7 @@ from metronome_salesforce.sandbox.salesforce import (
     composite,
     composite_graph,
     describing,
+    listview_resources,
     org_resources,
     row_resources,
 )
@@ -82,6 +83,8 @@ def _sobjects(call: Call, rest: list[str]) -> Reply:
             if method == "POST"
             else (describing.sobject(call, name))
         )
+    if rest[1:2] == ["listviews"]:
+        return _listviews(_only(call, "GET"), name, rest[2:])
     if len(rest) == 2:
         match rest[1]:
             case "describe":
@@ -99,6 +102,19 @@ def _sobjects(call: Call, rest: list[str]) -> Reply:
         _only(call, "GET", "PATCH", "DELETE", "HEAD")
         by_key = {"PATCH": row_resources.upsert, "DELETE": row_resources.delete_by_key}
         return by_key.get(method, row_resources.read_by_key)(call, name, rest[1], rest[2])
+    raise not_found()
+
+
+def _listviews(call: Call, name: str, rest: list[str]) -> Reply:
+    match rest:
+        case []:
+            return listview_resources.views(call, name)
+        case [record]:
+            return listview_resources.view(call, name, record)
+        case [record, "describe"]:
+            return listview_resources.describe(call, name, record)
+        case [record, "results"]:
+            return listview_resources.results(call, name, record)
     raise not_found()
 
 
