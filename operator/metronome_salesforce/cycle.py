@@ -37,6 +37,7 @@ from metronome_salesforce.ports import (
     CustomerInfo,
     Horizon,
     OrgState,
+    PackageState,
     Source,
     Summary,
     Target,
@@ -245,15 +246,20 @@ class _Cycle(Steps):
 
     async def _preflight(self) -> OrgState:
         self._stage("preflight")
-        await self._prepare()
+        package = await self._prepare()
         mappings = [*self.mappings, ACCOUNT_SUMMARY, SYNC_RUN]
-        state = await self.blocking(lambda: self.target.check(mappings))
+        try:
+            state = await self.blocking(lambda: self.target.check(mappings))
+        except ConfigError:
+            if package.installed is None:  # which is why
+                raise ConfigError(package.reason, package.message) from None
+            raise
         ensure_budget(state.quota, self.settings.limits, calls=1)
         if not self.run_.dry_run:
             await self.records.open(self.report)
         return state
 
-    async def _prepare(self) -> None:
+    async def _prepare(self) -> PackageState:
         """See that the org has the package; a dry run installs nothing."""
 
         def progress(status: str, done: int, total: int) -> None:
@@ -266,6 +272,7 @@ class _Cycle(Steps):
             self.report.events.append(("PackageInstalled", state.message))
         if state.installed is False:
             raise ConfigError(state.reason, state.message)
+        return state
 
     # -- 2 observe, 3 desire -------------------------------------------------------------------
 

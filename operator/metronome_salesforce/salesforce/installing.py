@@ -6,7 +6,7 @@ itself writes (custom metadata), so that it never says more than what was deploy
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from metronome_salesforce.errors import ConfigError
@@ -85,7 +85,7 @@ def prepare(
     """
     if session.namespace:
         policy = NEVER  # such a package is no metadata of the org's own: it is never deployed
-    version = installed_version(session)
+    version, fresh = installed_version(session), False
     if version is None:
         access = integration_access(session)
         try:
@@ -95,6 +95,7 @@ def prepare(
                 if policy == NEVER:
                     return _missing("")
                 _install(session, progress)
+                fresh = True
                 access = integration_access(session)
             if not access.assigned:
                 if policy == NEVER:
@@ -105,7 +106,11 @@ def prepare(
         except ConfigError as error:
             return PackageState(None, installed=False, reason=error.reason, message=error.message)
         version = installed_version(session)
-    return _upgraded(session, policy, version, progress)
+    state = _upgraded(session, policy, version, progress)
+    if not fresh:
+        return state
+    sentence = f"The Metronome package {version} was installed."
+    return replace(state, message=sentence, changed=True)
 
 
 def _upgraded(
@@ -185,16 +190,16 @@ def _missing_managed() -> PackageState:
 
 
 def _unassigned(why: str) -> PackageState:
-    return PackageState(None, installed=None, reason="NotAssigned", message=why)
+    return PackageState(None, installed=None, reason="PermissionSetNotAssigned", message=why)
 
 
 def _unknown() -> PackageState:
     return PackageState(
         None,
         installed=None,
-        reason="NotAssigned",
-        message=f'The org has the permission set "{PERMISSION_SET}", and the integration user does '
-        "not; assign it.",
+        reason="PermissionSetNotAssigned",
+        message=f'The permission set "{PERMISSION_SET}" is not assigned to the integration user; '
+        "assign it.",
     )
 
 

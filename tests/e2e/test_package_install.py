@@ -1,0 +1,233 @@
+"""The package and cycles: an empty org is filled in one go, an older package is upgraded."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from metronome_salesforce.report import CycleReport, Outcome
+from metronome_salesforce.sandbox.salesforce import ADMIN, INTEGRATION
+from tests.expectation import ACCOUNT, SOBJECTS, USAGE, differences
+from tests.package.versions import BEFORE_VERSIONS, changed, of_version
+from tests.sandbox.salesforce import metadata_zip as md
+from tests.stage import PERMISSION_SET, Stage
+
+ALWAYS = {"salesforce": {"package": {"install": "Always"}}}
+NEVER = {"salesforce": {"package": {"install": "Never"}}}
+INVOICES = "objects/Metronome_Invoice__c.object"
+OWN_LOOKUP = md.package_zip(
+    {
+        "objects/Contract__c.object": md.custom_object(
+            "Contract", md.lookup("Account__c", "Account", "Metronome_Invoices")
+        )
+    },
+    {"CustomObject": ["Contract__c"]},
+)
+"""An object of the org's own whose lookup to Account has the name of one of the package's."""
+OWN_VIEW = (
+    "<listViews><fullName>Ours</fullName><columns>NAME</columns>"
+    "<filterScope>Everything</filterScope><label>Ours</label></listViews>"
+)
+OWN_FIELD = md.package_zip(
+    {
+        "objects/Metronome_Invoice__c.object": md.standard_fields(
+            md.text("Cost_Centre__c", 20) + OWN_VIEW
+        ),
+        "permissionsets/Own.permissionset": md.permission_set(
+            {"Metronome_Invoice__c": "ru"}, {"Metronome_Invoice__c.Cost_Centre__c": "rw"}
+        ),
+    },
+    {
+        "CustomField": ["Metronome_Invoice__c.Cost_Centre__c"],
+        "ListView": ["Metronome_Invoice__c.Ours"],
+        "PermissionSet": ["Own"],
+    },
+)
+"""A field, a list view and a permission set of the org's own on one of the package's objects."""
+
+
+def copy_rows(source: Stage, target: Stage) -> None:
+    """Write the rows of one org to another as its integration user, with what that one stores."""
+    known: dict[str, str] = {}
+    for sobject in SOBJECTS:
+        fields = target.org.state.schema.objects[sobject.lower()].fields.values()
+        wanted = [one.name for one in fields if one.custom and not one.calculated]
+        for row in source.org.rows(sobject):
+            values = {name: row[name] for name in wanted if row[name] is not None}
+            values |= {"Name": row["Name"]} if sobject != USAGE else {}
+            values = {
+                name: known.get(value, value) if isinstance(value, str) else value
+                for name, value in values.items()
+            }
+            if sobject == ACCOUNT:
+                known[row["Id"]] = target.org.insert(sobject, {"Name": row["Name"]})
+                continue
+            known[row["Id"]] = target.org.insert(sobject, values, username=INTEGRATION)
+
+
+@pytest.fixture(name="bare")
+def _bare() -> Iterator[Stage]:
+    """An org without the package."""
+    with Stage(customers=3, months=2, package=False) as stage:
+        yield stage
+
+
+@pytest.fixture(name="stage")
+def _stage() -> Iterator[Stage]:
+    """An org with it."""
+    with Stage(customers=3, months=2) as stage:
+        yield stage
+
+
+def version(stage: Stage) -> str | None:
+    """The version that the org's own record tells."""
+    if "metronome_package__mdt" not in stage.org.state.schema.objects:
+        return None
+    [row] = stage.org.rows("Metronome_Package__mdt")
+    found: str = row["Version__c"]
+    return found
+
+
+def package(report: CycleReport) -> tuple[bool | None, str, str | None, bool]:
+    """What a report says of the package."""
+    state = report.package
+    assert state is not None
+    return state.installed, state.reason, state.version, state.changed
+
+
+def ids(stage: Stage) -> dict[str, list[str]]:
+    """The record ids by object."""
+    return {one: sorted(row["Id"] for row in stage.org.rows(one)) for one in SOBJECTS}
+
+
+async def test_an_empty_org_is_full_after_one_cycle(bare: Stage) -> None:
+    report = await bare.cycle()
+
+    assert report.outcome is Outcome.SUCCEEDED, report.message
+    assert differences(bare.expected(), bare.org) == []
+    assert package(report) == (True, "Installed", "0.1.0", True)
+    assert [reason for reason, _ in report.events] == ["PackageInstalled"]
+    assert version(bare) == "0.1.0"
+    again = await bare.cycle()
+    assert again.outcome is Outcome.SUCCEEDED
+    assert package(again) == (True, "Installed", "0.1.0", False)
+    assert len(bare.org.deploys) == 1
+    stages = [stage for stage, _, _ in bare.progress if stage.startswith("install package")]
+    assert stages[-1] == "install package (Succeeded)"
+
+
+async def test_a_user_who_may_not_install_is_told_what_is_missing(bare: Stage) -> None:
+    bare.org.revoke_permission(INTEGRATION, "ModifyMetadata")
+    report = await bare.cycle()
+
+    assert (report.outcome, report.reason) == (Outcome.FAILED, "PackageMissing")
+    assert '"Modify Metadata Through Metadata API Functions"' in report.message
+    assert "metronome-salesforce package deploy" in report.message
+    assert package(report) == (False, "PackageMissing", None, False)
+    assert not bare.org.deploys
+    assert bare.org.statistics.total_rows == 0
+
+
+async def test_a_user_who_may_not_assign_is_told_who_must(bare: Stage) -> None:
+    bare.org.revoke_permission(INTEGRATION, "AssignPermissionSets")
+    report = await bare.cycle()
+
+    assert report.outcome is Outcome.FAILED
+    assert PERMISSION_SET in report.message
+    assert '"Assign Permission Sets"' in report.message
+    assert bare.org.statistics.total_rows == 0
+    bare.org.assign_permission_set(INTEGRATION, PERMISSION_SET)
+    assert (await bare.cycle()).outcome is Outcome.SUCCEEDED
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_never_and_a_dry_run_install_nothing(bare: Stage, *, dry_run: bool) -> None:
+    report = await bare.cycle(spec=None if dry_run else NEVER, dry_run=dry_run)
+
+    assert (report.outcome, report.reason) == (Outcome.FAILED, "PackageMissing")
+    assert not bare.org.deploys
+    assert bare.org.statistics.total_rows == 0
+
+
+async def test_a_package_that_nobody_was_given_is_assigned_only(bare: Stage) -> None:
+    """What the org has is not deployed over: somebody may have changed it on purpose."""
+    assert bare.org.deploy(changed(INVOICES, ">Metronome Invoices<", ">Usage Invoices<")).success
+    report = await bare.cycle()
+
+    assert report.outcome is Outcome.SUCCEEDED, report.message
+    assert len(bare.org.deploys) == 1
+    assert bare.org.state.schema.objects["metronome_invoice__c"].plural == "Usage Invoices"
+
+
+async def test_an_older_package_stays_unless_it_is_to_be_upgraded(bare: Stage) -> None:
+    assert bare.org.deploy(of_version("0.0.9")).success
+    bare.org.assign_permission_set(INTEGRATION, PERMISSION_SET)
+    report = await bare.cycle()
+    assert report.outcome is Outcome.SUCCEEDED
+    assert package(report) == (True, "Outdated", "0.0.9", False)
+    report = await bare.cycle(spec=ALWAYS)
+
+    assert report.outcome is Outcome.SUCCEEDED
+    assert package(report) == (True, "Installed", "0.1.0", True)
+    assert report.events == [
+        ("PackageInstalled", "The Metronome package was upgraded from 0.0.9 to 0.1.0.")
+    ]
+    assert version(bare) == "0.1.0"
+
+
+async def test_a_newer_package_is_left_alone(bare: Stage) -> None:
+    assert bare.org.deploy(of_version("0.10.0")).success
+    bare.org.assign_permission_set(INTEGRATION, PERMISSION_SET)
+    report = await bare.cycle(spec=ALWAYS)
+
+    assert report.outcome is Outcome.SUCCEEDED
+    assert package(report) == (True, "Newer", "0.10.0", False)
+    assert len(bare.org.deploys) == 1
+
+
+async def test_an_upgrade_that_is_not_allowed_lets_the_cycle_go_on(bare: Stage) -> None:
+    assert bare.org.deploy(of_version("0.0.9")).success
+    bare.org.assign_permission_set(INTEGRATION, PERMISSION_SET)
+    bare.org.revoke_permission(INTEGRATION, "ModifyMetadata")
+    report = await bare.cycle(spec=ALWAYS)
+
+    assert report.outcome is Outcome.SUCCEEDED
+    assert package(report) == (True, "UpgradeNotAllowed", "0.0.9", False)
+
+
+async def test_an_org_that_refuses_the_package_keeps_nothing_of_it(bare: Stage) -> None:
+    """The organisation has a lookup of its own under one of our names."""
+    assert bare.org.deploy(OWN_LOOKUP).success
+    report = await bare.cycle()
+
+    assert (report.outcome, report.reason) == (Outcome.FAILED, "PackageRefused")
+    assert "Metronome_Invoices" in report.message
+    assert version(bare) is None
+    assert [one for one in bare.org.state.schema.objects if one.startswith("metronome")] == []
+    assert bare.org.statistics.total_rows == 0
+
+
+async def test_an_upgrade_keeps_data_and_what_the_org_has_added(stage: Stage, bare: Stage) -> None:
+    """From the package of before versions, with the rows of a cycle and additions of the org."""
+    assert (await stage.cycle()).outcome is Outcome.SUCCEEDED
+    assert bare.org.deploy(BEFORE_VERSIONS).success
+    bare.org.assign_permission_set(INTEGRATION, PERMISSION_SET)
+    copy_rows(stage, bare)
+    own = bare.org.deploy(OWN_FIELD)
+    assert own.success, own.problems
+    first = bare.org.rows("Metronome_Invoice__c")[0]
+    bare.org.assign_permission_set(INTEGRATION, "Own")
+    bare.org.update("Metronome_Invoice__c", first["Id"], {"Cost_Centre__c": "C-17"}, username=ADMIN)
+    before = ids(bare)
+    bare.metronome, bare.metronome_url = stage.metronome, stage.metronome_url
+    bare.tenant = stage.tenant
+    report = await bare.cycle(spec=ALWAYS)
+
+    assert report.outcome is Outcome.SUCCEEDED, report.message
+    assert package(report) == (True, "Installed", "0.1.0", True)
+    assert ids(bare) == before
+    assert {key: count for key, count in bare.written.items() if key[1] != "update"} == {}
+    assert differences(bare.expected(), bare.org) == []
+    again = next(r for r in bare.org.rows("Metronome_Invoice__c") if r["Id"] == first["Id"])
+    assert again["Cost_Centre__c"] == "C-17"
+    views = {name for kind, name in bare.org.state.components if kind == "ListView"}
+    assert {"Metronome_Invoice__c.Ours", "Metronome_Invoice__c.Current_Draft"} <= views
