@@ -13,11 +13,10 @@ from metronome_salesforce.sandbox.salesforce.pages.showing import number_text
 
 _COLOURS = ("#2f6fd0", "#e08a2e", "#2f9c7a", "#b5487f", "#7a62c9", "#8a9a2c", "#c4503f", "#4c8aa3")
 _GRID = "#dde3ea"
-_WIDE = 880
 _HIGH = 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 36, 12, 34
 _TICKS = 4
-_LABELS = 12
+_LABEL_WIDTH = 75
 _BAR, _BAR_GAP = 20, 8
 _NAMES = 190
 _LONGEST_NAME = 27
@@ -34,12 +33,16 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """What is drawn; `kind` is the metadata's: HorizontalBar, VerticalColumnStacked, Line, ..."""
+    """What is drawn; `kind` is the metadata's: HorizontalBar, VerticalColumnStacked, Line, ...
+
+    `wide` is the width of the drawing in its own units: letters keep their size in a narrow one.
+    """
 
     kind: str
     title: str
     categories: tuple[str, ...]
     series: tuple[Series, ...]
+    wide: int = 880
 
 
 def draw(chart: Chart) -> Markup | None:
@@ -80,7 +83,7 @@ def short(value: float) -> str:
 
 def _columns(chart: Chart, *, stacked: bool) -> Markup:
     top = nice_top(_largest(chart, stacked=stacked))
-    width = (_WIDE - _LEFT - _RIGHT) / len(chart.categories)
+    width = (chart.wide - _LEFT - _RIGHT) / len(chart.categories)
     lanes = 1 if stacked else len(chart.series)
     lane = min(width * 0.72 / lanes, 64)
     bars = []
@@ -100,7 +103,7 @@ def _columns(chart: Chart, *, stacked: bool) -> Markup:
 
 def _lines(chart: Chart) -> Markup:
     top = nice_top(_largest(chart, stacked=False))
-    width = (_WIDE - _LEFT - _RIGHT) / len(chart.categories)
+    width = (chart.wide - _LEFT - _RIGHT) / len(chart.categories)
     drawn = []
     for place, each in enumerate(chart.series):
         points = [
@@ -126,9 +129,9 @@ def _upright(chart: Chart, top: float, width: float, drawn: Sequence[Markup]) ->
     grid = []
     for tick in range(_TICKS + 1):
         y = _floor() - _room() * tick / _TICKS
-        grid.append(tag("path", d=f"M{_LEFT} {y:.1f}H{_WIDE - _RIGHT}", stroke=_GRID))
+        grid.append(tag("path", d=f"M{_LEFT} {y:.1f}H{chart.wide - _RIGHT}", stroke=_GRID))
         grid.append(_text(short(top * tick / _TICKS), _LEFT - 8, y + 4, anchor="end", faint=True))
-    every = math.ceil(len(chart.categories) / _LABELS)
+    every = math.ceil(len(chart.categories) * _LABEL_WIDTH / chart.wide)
     labels = [
         _text(_cut(name, int(width * every / 7)), _LEFT + width * (at + 0.5), _floor() + 20)
         for at, name in enumerate(chart.categories)
@@ -150,7 +153,7 @@ def _floor() -> float:
 
 def _bars(chart: Chart, *, stacked: bool) -> Markup:
     largest = _largest(chart, stacked=stacked) or 1
-    room = _WIDE - _NAMES - 90
+    room = chart.wide - _NAMES - 90
     drawn: list[Markup] = []
     y = 4.0
     for at, name in enumerate(chart.categories):
@@ -245,7 +248,7 @@ def _cut(name: str, longest: int) -> str:
 
 def _svg(chart: Chart, height: int, *drawn: Markup) -> Markup:
     return tag(
-        "svg", tag("title", chart.title), *drawn, viewBox=f"0 0 {_WIDE} {height}", role="img",
+        "svg", tag("title", chart.title), *drawn, viewBox=f"0 0 {chart.wide} {height}", role="img",
         aria_label=chart.title,
     )  # fmt: skip
 

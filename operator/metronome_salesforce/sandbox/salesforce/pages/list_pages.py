@@ -1,9 +1,11 @@
 """An object's list views as tables, each row a link to its record."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from metronome_salesforce.sandbox.salesforce.access import Access
+from metronome_salesforce.sandbox.salesforce.exceptions import SalesforceError
 from metronome_salesforce.sandbox.salesforce.listviews import (
     ListViewResult,
     ViewColumn,
@@ -61,7 +63,9 @@ def list_page(visit: Visit, sobject: str) -> Page:
         "section",
         _head(visit, access, listing.label, len(rows)),
         tag("div", _picker(access, views, asked), _search(access, asked), class_="tools"),
-        _table(visit, access, listing, here, asked),
+        _table(
+            visit, listing, here, [_column_head(access, each, asked) for each in listing.columns]
+        ),
         None if rows else tag("p", "No records.", class_="note"),
         pager(lambda number: _href(access, asked, page=number), page, len(rows), _SIZE),
         class_="card list",
@@ -98,7 +102,10 @@ def _href(access: Access, asked: _Asked, **more: str | int | None) -> str:
 
 def _run(visit: Visit, access: Access, view: str) -> ListViewResult:
     if view != _BUILT_IN:
-        return run_list_view(visit.state, visit.user, access.sobject.name, view)
+        try:
+            return run_list_view(visit.state, visit.user, access.sobject.name, view)
+        except SalesforceError as error:
+            raise NoPageError(error.message) from error
     # An object without list views in the org, as Account: its name and what is custom.
     names = compact_fields(visit.state, access.sobject.name)
     fields = [column_field(access, name) for name in names]
@@ -188,19 +195,23 @@ def _search(access: Access, asked: _Asked) -> Markup:
     )  # fmt: skip
 
 
+def view_table(visit: Visit, listing: ListViewResult) -> Markup:
+    """A list view's rows as a table that cannot be sorted."""
+    return _table(visit, listing, listing.rows, [each.label for each in listing.columns])
+
+
 def _table(
-    visit: Visit, access: Access, listing: ListViewResult, rows: list[ViewRow], asked: _Asked
+    visit: Visit, listing: ListViewResult, rows: Sequence[ViewRow], heads: Sequence[Content]
 ) -> Markup:
+    access = visit.access(listing.object)
+    if access is None:
+        raise NoPageError("There is no such object, or no access to it.")
     parents = _parents(visit, access, listing, rows)
     body = [
         [_cell(access, each, row, at, parents) for at, each in enumerate(listing.columns)]
         for row in rows
     ]
-    return table(
-        [_column_head(access, each, asked) for each in listing.columns],
-        [is_number(each.type) for each in listing.columns],
-        body,
-    )
+    return table(heads, [is_number(each.type) for each in listing.columns], body)
 
 
 def _column_head(access: Access, column: ViewColumn, asked: _Asked) -> Markup:
@@ -224,7 +235,7 @@ def _cell(
 
 
 def _parents(
-    visit: Visit, access: Access, listing: ListViewResult, rows: list[ViewRow]
+    visit: Visit, access: Access, listing: ListViewResult, rows: Sequence[ViewRow]
 ) -> dict[str, Record]:
     """The records of the rows by id, where a column is a lookup: a view gives no ids of parents."""
     fields = [column_field(access, each.name) for each in listing.columns]

@@ -219,7 +219,7 @@ def _inside(component: DashboardComponent) -> Markup:
     if component.problem is not None:
         return tag("p", component.problem, class_="refusal", role="alert")
     if component.type in {"Metric", "Gauge"}:
-        values = component.points[0].values if component.points else ()
+        values = component.points[0].amounts if component.points else ()
         return tag("p", _number(values[0] if values else None), class_="figure")
     chart = None if "Table" in component.type else chart_of_component(component)
     drawn = draw(chart) if chart else None
@@ -228,7 +228,7 @@ def _inside(component: DashboardComponent) -> Markup:
     if not component.points:
         return tag("p", "No records.", class_="note")
     head = component.grouping.label if component.grouping else ""
-    rows = [[each.label, *(_number(value) for value in each.values)] for each in component.points]
+    rows = [[each.label, *(_number(value) for value in each.amounts)] for each in component.points]
     return table(
         [head, *component.aggregates], [False, *(True for _ in component.aggregates)], rows
     )
