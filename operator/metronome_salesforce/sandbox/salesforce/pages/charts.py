@@ -18,7 +18,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 36, 12, 34
 _TICKS = 4
 _LABEL_WIDTH = 75
 _BAR, _BAR_GAP = 20, 8
-_NAMES = 190
+_NAMES, _NUMBER = 190, 90
 _LONGEST_NAME = 27
 _DONUT = 130
 
@@ -81,33 +81,62 @@ def short(value: float) -> str:
 # --- columns and lines ------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """Places on an axis: zero, and how many units of the drawing one of the chart's is."""
+
+    zero: float
+    unit: float
+    low: float
+    high: float
+
+
+def _scale(chart: Chart, room: float, *, stacked: bool) -> _Scale:
+    """An axis from zero, or below, to a round number."""
+    columns = [[one or 0 for one in column] for column in _by_category(chart)]
+    if stacked:
+        columns = [
+            [sum(one for one in each if one > 0), sum(one for one in each if one < 0)]
+            for each in columns
+        ]
+    largest = max(max(each) for each in columns)
+    least = min(min(each) for each in columns)
+    high = nice_top(largest) if largest > 0 else 0.0
+    low = -nice_top(-least) if least < 0 else 0.0
+    unit = room / (high - low)
+    return _Scale(-low * unit, unit, low, high)
+
+
 def _columns(chart: Chart, *, stacked: bool) -> Markup:
-    top = nice_top(_largest(chart, stacked=stacked))
+    scale = _scale(chart, _HIGH - _TOP - _BOTTOM, stacked=stacked)
+    floor = _HIGH - _BOTTOM - scale.zero
     width = (chart.wide - _LEFT - _RIGHT) / len(chart.categories)
     lanes = 1 if stacked else len(chart.series)
     lane = min(width * 0.72 / lanes, 64)
     bars = []
-    for at in range(len(chart.categories)):
+    for at, column in enumerate(_by_category(chart)):
         start = _LEFT + width * at + (width - lane * lanes) / 2
-        below = 0.0
-        for place, each in enumerate(chart.series):
-            value = max(each.values[at] or 0, 0)
+        up = down = 0.0
+        for place, value in enumerate(column):
+            high = abs(value or 0) * scale.unit
+            if value is None or not high:
+                continue
             left = start if stacked else start + lane * place
-            high = value / top * _room()
-            bars.append(
-                _bar(chart, at, place, (left, _floor() - below - high, max(lane - 1, 1), high))
-            )
-            below += high if stacked else 0
-    return _upright(chart, top, width, bars)
+            y = floor - up - high if value > 0 else floor + down
+            bars.append(_bar(chart, at, place, (left, y, max(lane - 1, 1), high)))
+            if stacked:
+                up, down = (up + high, down) if value > 0 else (up, down + high)
+    return _upright(chart, scale, width, bars)
 
 
 def _lines(chart: Chart) -> Markup:
-    top = nice_top(_largest(chart, stacked=False))
+    scale = _scale(chart, _HIGH - _TOP - _BOTTOM, stacked=False)
+    floor = _HIGH - _BOTTOM - scale.zero
     width = (chart.wide - _LEFT - _RIGHT) / len(chart.categories)
     drawn = []
     for place, each in enumerate(chart.series):
         points = [
-            (_LEFT + width * (at + 0.5), _floor() - max(value, 0) / top * _room(), at)
+            (_LEFT + width * (at + 0.5), floor - value * scale.unit, at)
             for at, value in enumerate(each.values)
             if value is not None
         ]
@@ -121,62 +150,62 @@ def _lines(chart: Chart) -> Markup:
                 r=3 if len(points) <= 40 else 1.5, fill=colour)
             for x, y, at in points
         ]  # fmt: skip
-    return _upright(chart, top, width, drawn)
+    return _upright(chart, scale, width, drawn)
 
 
-def _upright(chart: Chart, top: float, width: float, drawn: Sequence[Markup]) -> Markup:
+def _upright(chart: Chart, scale: _Scale, width: float, drawn: Sequence[Markup]) -> Markup:
     """What stands on a horizontal axis of categories, with the lines behind it."""
+    bottom = float(_HIGH - _BOTTOM)
     grid = []
     for tick in range(_TICKS + 1):
-        y = _floor() - _room() * tick / _TICKS
+        value = scale.low + (scale.high - scale.low) * tick / _TICKS
+        y = bottom - (value - scale.low) * scale.unit
         grid.append(tag("path", d=f"M{_LEFT} {y:.1f}H{chart.wide - _RIGHT}", stroke=_GRID))
-        grid.append(_text(short(top * tick / _TICKS), _LEFT - 8, y + 4, anchor="end", faint=True))
+        grid.append(_text(short(value), _LEFT - 8, y + 4, anchor="end", faint=True))
     every = math.ceil(len(chart.categories) * _LABEL_WIDTH / chart.wide)
     labels = [
-        _text(_cut(name, int(width * every / 7)), _LEFT + width * (at + 0.5), _floor() + 20)
+        _text(_cut(name, int(width * every / 5.8)), _LEFT + width * (at + 0.5), bottom + 20)
         for at, name in enumerate(chart.categories)
         if at % every == 0
     ]
     return _svg(chart, _HIGH, *grid, *drawn, *labels)
 
 
-def _room() -> float:
-    return float(_HIGH - _TOP - _BOTTOM)
-
-
-def _floor() -> float:
-    return float(_HIGH - _BOTTOM)
+def _by_category(chart: Chart) -> list[tuple[float | None, ...]]:
+    return list(zip(*(each.values for each in chart.series), strict=True))
 
 
 # --- bars -------------------------------------------------------------------------------
 
 
 def _bars(chart: Chart, *, stacked: bool) -> Markup:
-    largest = _largest(chart, stacked=stacked) or 1
-    room = chart.wide - _NAMES - 90
+    """Bars to the right, to the left where a number is below zero, each with its number."""
+    scale = _scale(chart, chart.wide - _NAMES - _NUMBER, stacked=stacked)
+    zero = _NAMES + scale.zero
     drawn: list[Markup] = []
     y = 4.0
-    for at, name in enumerate(chart.categories):
-        # Where a category has one series only, there is no room kept for the others.
-        filled = [place for place, each in enumerate(chart.series) if each.values[at]]
-        lanes = filled or [0]
-        height = _BAR * (1 if stacked else len(lanes))
-        drawn.append(_text(_cut(name, _LONGEST_NAME), _NAMES - 10, y + height / 2 + 4,
-                           anchor="end"))  # fmt: skip
-        left, lane_y = float(_NAMES), y
-        for place in lanes:
-            value = max(chart.series[place].values[at] or 0, 0)
-            wide = value / largest * room
-            drawn.append(_bar(chart, at, place, (left, lane_y + 1, max(wide, 1), _BAR - 2)))
+    for at, column in enumerate(_by_category(chart)):
+        # Where a category has one series only, no room is kept for the others.
+        filled = [(place, value) for place, value in enumerate(column) if value]
+        height = _BAR * (1 if stacked else max(len(filled), 1))
+        drawn.append(
+            _text(_cut(chart.categories[at], _LONGEST_NAME), _NAMES - 10, y + height / 2 + 4,
+                  anchor="end")
+        )  # fmt: skip
+        right = left = zero
+        for lane, (place, value) in enumerate(filled):
+            wide = abs(value) * scale.unit
+            start = right if value > 0 else left - wide
+            lane_y = y if stacked else y + _BAR * lane
+            drawn.append(_bar(chart, at, place, (start, lane_y + 1, max(wide, 1), _BAR - 2)))
             if stacked:
-                left += wide
+                right, left = (right + wide, left) if value > 0 else (right, left - wide)
             else:
-                drawn.append(_text(short(value), left + wide + 6, lane_y + 14, anchor="start",
-                                   faint=True))  # fmt: skip
-                lane_y += _BAR
+                end = max(start + wide, zero)
+                drawn.append(_text(short(value), end + 6, lane_y + 14, anchor="start", faint=True))
         if stacked:
-            total = sum(max(each.values[at] or 0, 0) for each in chart.series)
-            drawn.append(_text(short(total), left + 6, y + 14, anchor="start", faint=True))
+            total = sum(value for _, value in filled)
+            drawn.append(_text(short(total), right + 6, y + 14, anchor="start", faint=True))
         y += height + _BAR_GAP
     return _svg(chart, int(y), *drawn)
 
@@ -209,13 +238,6 @@ def _donut(chart: Chart) -> Markup:
 
 
 # --- parts ------------------------------------------------------------------------------
-
-
-def _largest(chart: Chart, *, stacked: bool) -> float:
-    if stacked:
-        columns = zip(*(each.values for each in chart.series), strict=True)
-        return max(sum(max(one or 0, 0) for one in column) for column in columns)
-    return max(max(one or 0, 0) for each in chart.series for one in each.values)
 
 
 def _bar(chart: Chart, at: int, place: int, box: tuple[float, float, float, float]) -> Markup:

@@ -54,7 +54,8 @@ def _chart(
     kind, title = look
     points = points[: _MOST_POINTS if "line" in kind.lower() else _MOST_BARS]
     if parted:
-        colours = list(dict.fromkeys(one.label for each in points for one in each.series))
+        # By name, so that a currency has the same colour in most charts.
+        colours = sorted({one.label for each in points for one in each.series})
         series = [
             Series(colour, tuple(_part(each, colour) for each in points)) for colour in colours
         ]

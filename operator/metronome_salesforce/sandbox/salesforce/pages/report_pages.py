@@ -195,7 +195,10 @@ def _cut_note(result: ReportResult) -> Markup | None:
 
 
 def _number(value: object) -> str:
-    return number_text(value, None) if isinstance(value, int | float) else "-"
+    """An aggregate: a count as it is, everything else to the hundredth."""
+    if not isinstance(value, int | float):
+        return "-"
+    return number_text(value, 0 if float(value).is_integer() else 2)
 
 
 # --- a dashboard ------------------------------------------------------------------------
