@@ -108,7 +108,8 @@ def choose_account(visit: Visit, record_id: str) -> Page | Redirect:
     record = find_record(visit, record_id)
     if record.access.sobject.name != _CUSTOMER:
         raise NoPageError("There is no Account to be set on this record.")
-    if not hmac.compare_digest(visit.form.get("token", ""), _token(visit, record)):
+    given = visit.form.get("token", "").encode()
+    if not hmac.compare_digest(given, _token(visit, record).encode()):
         raise ForbiddenFormError
     account = visit.form.get("account")
     if account is None:

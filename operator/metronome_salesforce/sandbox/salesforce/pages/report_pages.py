@@ -8,6 +8,7 @@ from metronome_salesforce.sandbox.salesforce.dashboards import (
     run_dashboard,
 )
 from metronome_salesforce.sandbox.salesforce.exceptions import SalesforceError
+from metronome_salesforce.sandbox.salesforce.packages import flag
 from metronome_salesforce.sandbox.salesforce.pages.charts import draw
 from metronome_salesforce.sandbox.salesforce.pages.icons import dashboards_icon, reports_icon
 from metronome_salesforce.sandbox.salesforce.pages.markup import Content, Markup, join, tag
@@ -31,14 +32,19 @@ from metronome_salesforce.sandbox.salesforce.pages.visits import (
     path,
     report_path,
 )
+from metronome_salesforce.sandbox.salesforce.report_columns import columns_of
 from metronome_salesforce.sandbox.salesforce.reports import (
     ReportColumn,
     ReportGroup,
     ReportResult,
     ReportRow,
+    definition,
+    parsed,
+    report_type_of,
     reports,
     run_report,
 )
+from metronome_salesforce.sandbox.salesforce.schema import Field
 
 _REPORTS = path("reports")
 _DASHBOARDS = path("dashboards")
@@ -72,9 +78,9 @@ def report_page(visit: Visit, name: str) -> Page:
     chart = chart_of_report(result)
     drawn = draw(chart) if chart else None
     body = join(
-        _heading("Report", result.label, reports_icon(), _REPORTS, _totals(result)),
+        _heading("Report", result.label, reports_icon(), _REPORTS, _totals(visit, result)),
         tag("section", drawn, class_="card") if drawn else None,
-        tag("section", _report_table(result), _cut_note(result), class_="card"),
+        tag("section", _report_table(visit, result), _cut_note(result), class_="card"),
     )
     return Page(result.label, body, tab=_REPORTS)
 
@@ -120,7 +126,11 @@ def _heading(
 # --- a report ---------------------------------------------------------------------------
 
 
-def _totals(result: ReportResult) -> Markup:
+def _totals(visit: Visit, result: ReportResult) -> Markup | None:
+    """The grand totals; None where the report has them hidden, as amounts in several units do."""
+    stored = visit.state.components[("Report", result.name)]
+    if not flag(parsed(stored.content), "showGrandTotal", default=True):
+        return None
     pairs = zip(result.aggregates, result.totals, strict=True)
     return tag(
         "dl",
@@ -129,31 +139,40 @@ def _totals(result: ReportResult) -> Markup:
     )
 
 
-def _report_table(result: ReportResult) -> Markup:
+def _report_table(visit: Visit, result: ReportResult) -> Markup:
     """The groups with their aggregates, the innermost above its rows."""
-    columns = result.columns
+    fields = _fields(visit, result)
     head = tag(
         "tr",
-        *(tag("th", each.label, scope="col", class_=_side(each)) for each in columns),
+        *(tag("th", each.label, scope="col", class_=_side(each)) for each in result.columns),
     )
     body = [
-        *(row for group in result.groups for row in _group_rows(result, group, 0)),
-        *(_row(columns, each) for each in result.rows),
+        *(row for group in result.groups for row in _group_rows(result, group, fields)),
+        *(_row(result, each, fields) for each in result.rows),
     ]
     shown_rows = body[:_DETAILS]
     if len(body) > _DETAILS:
         more = f"{len(body) - _DETAILS:,} more lines are not shown."
-        shown_rows.append(tag("tr", tag("td", more, colspan=max(len(columns), 1))))
+        shown_rows.append(tag("tr", tag("td", more, colspan=max(len(result.columns), 1))))
     return tag(
         "div", tag("table", tag("thead", head), tag("tbody", *shown_rows)), class_="scroll",
         tabindex="0",
     )  # fmt: skip
 
 
-def _group_rows(result: ReportResult, group: ReportGroup, depth: int) -> Iterator[Markup]:
+def _fields(visit: Visit, result: ReportResult) -> dict[str, Field]:
+    """The fields of the report's columns by the columns' names: they know decimals and labels."""
+    report = definition(visit.state, visit.user, result.name)
+    known = columns_of(report_type_of(visit.state, report), visit.state.schema)
+    return {each.name: known[each.name].field for each in result.columns}
+
+
+def _group_rows(
+    result: ReportResult, group: ReportGroup, fields: dict[str, Field], depth: int = 0
+) -> Iterator[Markup]:
     name = record_link(group.reference, group.label) if group.reference else join(group.label)
     sums = [
-        tag("span", f"{each.label}: ", tag("b", _number(value)), class_="sum")
+        join(" ", tag("span", f"{each.label}: ", tag("b", _number(value)), class_="sum"))
         for each, value in zip(result.aggregates, group.aggregates, strict=True)
     ]
     yield tag(
@@ -166,20 +185,22 @@ def _group_rows(result: ReportResult, group: ReportGroup, depth: int) -> Iterato
         class_="group",
     )  # fmt: skip
     for inner in group.groups:
-        yield from _group_rows(result, inner, depth + 1)
+        yield from _group_rows(result, inner, fields, depth + 1)
     for each in group.rows:
-        yield _row(result.columns, each)
+        yield _row(result, each, fields)
 
 
-def _row(columns: Sequence[ReportColumn], row: ReportRow) -> Markup:
-    references = row.references or (None,) * len(columns)
+def _row(result: ReportResult, row: ReportRow, fields: dict[str, Field]) -> Markup:
+    references = row.references or (None,) * len(result.columns)
     cells = [
         tag(
             "td",
-            record_link(to, str(value)) if to and value is not None else shown(each.type, value),
+            record_link(to, str(value))
+            if to and value is not None
+            else shown(each.type, value, field=fields[each.name]),
             class_=_side(each),
         )
-        for each, value, to in zip(columns, row.values, references, strict=True)
+        for each, value, to in zip(result.columns, row.values, references, strict=True)
     ]
     return tag("tr", *cells)
 

@@ -11,7 +11,7 @@ from metronome_salesforce.sandbox.salesforce.listviews import run_list_view
 from metronome_salesforce.sandbox.salesforce.packages import local_name, text_of
 from metronome_salesforce.sandbox.salesforce.pages.apps import App
 from metronome_salesforce.sandbox.salesforce.pages.list_pages import view_table
-from metronome_salesforce.sandbox.salesforce.pages.markup import Markup, join, tag
+from metronome_salesforce.sandbox.salesforce.pages.markup import Content, Markup, join, tag
 from metronome_salesforce.sandbox.salesforce.pages.records import Record, select
 from metronome_salesforce.sandbox.salesforce.pages.showing import link, record_link
 from metronome_salesforce.sandbox.salesforce.pages.visits import Visit, object_path
@@ -66,19 +66,23 @@ def _lists(state: OrgState, app: App) -> Iterator[UtilityList]:
 
 
 def _summary(visit: Visit, each: UtilityList) -> Markup:
-    if each.object != _RUN:
-        return tag("summary", tag("span", each.label))
-    run = _last_run(visit)
-    if run is None:
-        return tag("summary", tag("span", each.label), tag("span", "none yet", class_="ago"))
+    words: list[Content] = [tag("span", each.label)]
+    if each.object == _RUN:
+        run = _last_run(visit)
+        words += _last_words(visit, run) if run else [" ", tag("span", "none yet", class_="ago")]
+    return tag("summary", *words)
+
+
+def _last_words(visit: Visit, run: Record) -> list[Content]:
     outcome = run.access.fields.get(_OUTCOME.lower())
-    return tag(
-        "summary",
-        tag("span", each.label),
+    return [
+        " ",
         tag("span", run.name, class_="ago"),
+        " ",
         run.cell(outcome) if outcome else None,
+        " ",
         tag("span", _ago(visit, run), class_="ago"),
-    )
+    ]
 
 
 def _panel(visit: Visit, each: UtilityList) -> Markup:
