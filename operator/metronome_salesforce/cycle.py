@@ -142,6 +142,7 @@ async def run_cycle(
     report.duration = round(perf_counter() - started, 3)
     report.finished_at = _timestamp(run.now + timedelta(seconds=report.duration))
     await cycle.records.close(report)
+    cycle.count_calls()
     return report
 
 
@@ -560,7 +561,7 @@ class _Cycle(Steps):
 
     def tell(self) -> None:
         """Fill the counts of the report, whatever happened."""
-        report, source, target = self.report, self.source, self.target
+        report, source = self.report, self.source
         if self.applied:
             report.rows = self.plan.outcome(planned=False)
         elif report.outcome in {Outcome.PLANNED, Outcome.REFUSED}:
@@ -569,8 +570,7 @@ class _Cycle(Steps):
         report.rejected_codes = self.plan.rejected_codes()
         report.rejected_operations = self.plan.rejected_operations()
         report.rejected_since = self.plan.rejected_since()
-        report.api_requests = {"metronome": source.requests, "salesforce": target.requests}
-        report.api_calls = [*source.api_calls, *target.api_calls]
+        self.count_calls()
         if self.decided is not None:  # else the run ended before the customers were known
             linked = sum(1 for one in self.decisions.values() if one.account is not None)
             report.customers = {
@@ -600,6 +600,12 @@ class _Cycle(Steps):
                     f"Metronome no longer knows {gone} customers of this org; their rows stay.",
                 )
             )
+
+    def count_calls(self) -> None:
+        """Fill in what the run has cost so far."""
+        report, source, target = self.report, self.source, self.target
+        report.api_requests = {"metronome": source.requests, "salesforce": target.requests}
+        report.api_calls = [*source.api_calls, *target.api_calls]
         if target.quota is not None:
             report.quota = {"used": target.quota.used, "maximum": target.quota.maximum}
 

@@ -310,13 +310,17 @@ _WORD = re.compile(r"[A-Z][a-z]+")
 
 # Words in the code that look like reasons: Kubernetes and Salesforce vocabulary.
 _NO_REASONS = frozenset({
-    "AutoNumber", "BearerToken", "BlankAsZero", "ConfigMap", "ControlledByParent", "CustomField",
-    "CustomObject", "CustomerLink", "CustomerLinks", "CycleReport", "DailyApiRequests", "DateTime",
-    "LastModifiedById", "LongTextArea", "MasterDetail", "MasterRecordId", "MetronomeSource",
-    "MetronomeSync", "MetronomeSyncs", "PermissionSet", "ReadWrite", "SetNull", "WriteBack",
+    "AssigneeId", "AutoNumber", "BearerToken", "BlankAsZero", "CommandSync", "ConfigMap",
+    "ControlledByParent", "CustomApplication", "CustomField", "CustomMetadata", "CustomObject",
+    "CustomTab", "CustomerLink", "CustomerLinks", "CycleReport", "DailyApiRequests", "DateTime",
+    "FlexiPage",
+    "IfMissing", "LastModifiedById", "LongTextArea", "MasterDetail", "MasterRecordId",
+    "MetronomeSource", "MetronomeSync", "MetronomeSyncs", "PermissionSet", "PermissionSetId",
+    "ReadWrite", "ReportType", "SetNull", "SyncRun", "WriteBack",
 })  # fmt: skip
 _NO_REASONS_IN_CONDITIONS = frozenset({
-    "False", "Normal", "Ready", "Reconciling", "Stalled", "True", "Unknown", "Warning",
+    "Always", "False", "Id", "Never", "Normal", "Ready", "Reconciling", "Stalled", "True",
+    "Unknown", "Username", "Warning",
 })  # fmt: skip
 
 
@@ -342,7 +346,7 @@ def _reasons() -> set[str]:
     }
     words = {
         text
-        for name in ("conditions", "linkstatus")
+        for name in ("conditions", "linkstatus", "salesforce/installing")
         for text in _strings(PACKAGE / f"{name}.py")
         if _WORD.fullmatch(text)
     } - _NO_REASONS_IN_CONDITIONS

@@ -14,6 +14,8 @@ from metronome_salesforce.demo.tables import (
     account_text,
     customers_table,
     invoice_text,
+    last_run_text,
+    rows_written,
     written_table,
 )
 from metronome_salesforce.printing import put
@@ -63,8 +65,8 @@ def tell(stage: Stage) -> None:
     stage.org.statistics.reset()
     status = _request(stage, "quiet-day")
     _expect_success(stage, status)
-    written = stage.org.statistics.total_rows
-    _say(f"\nRows written: {written}.")
+    written = rows_written(stage.org)
+    _say(f"\nRows written: {written}. {last_run_text(stage.org)}")
     if written:
         raise DemoError("a cycle without a change must not write; see the operator's log")
 

@@ -10,6 +10,7 @@ from tabulate import tabulate
 from metronome_salesforce.demo.stage import ORPHANS
 from metronome_salesforce.sandbox.salesforce import SalesforceOrg
 
+SYNC_RUN = "Metronome_Sync_Run__c"
 _HANGING = {
     "Metronome_Customer_Plan__c": "plans",
     "Metronome_Invoice__c": "invoices",
@@ -21,6 +22,17 @@ _NAME_SHOWN = 40
 _NONE = "-"
 
 Json = dict[str, Any]
+
+
+def rows_written(org: SalesforceOrg) -> int:
+    """How many rows the org counted as written, without the records of the runs themselves."""
+    return sum(count for (sobject, _), count in org.statistics.rows.items() if sobject != SYNC_RUN)
+
+
+def last_run_text(org: SalesforceOrg) -> str:
+    """What the newest record of a run says."""
+    run = org.rows(SYNC_RUN)[-1]
+    return f"Its record in Salesforce: {run['Name']}, {run['Trigger__c']}, {run['Outcome__c']}."
 
 
 def written_table(org: SalesforceOrg) -> str:

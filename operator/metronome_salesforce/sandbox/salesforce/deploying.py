@@ -92,11 +92,10 @@ class Deployment:
         for path, content in sorted(package.files.items()):
             for each, problems in _in_file(path, content):
                 found.add((each.type, each.name))
-                if not _listed(package, each):
-                    continue
-                for problem in problems:
+                listed = _listed(package, each)
+                for problem in problems if listed or _holds_listed(package, each) else ():
                     self._refuse(each, problem)
-                if not problems and (each.custom or each.type != "CustomObject"):
+                if listed and not problems and (each.custom or each.type != "CustomObject"):
                     yield each
         for kind, names in package.members.items():
             for name in names:
@@ -248,7 +247,7 @@ def _canonical(component: Component) -> bytes:
 
 
 def _listed(package: Package, component: Component) -> bool:
-    """Whether package.xml names the component, or the object that holds it or a part of it."""
+    """Whether package.xml names the component, or the object that holds it."""
     # The Salesforce CLI lists a folder of reports as `Name/`.
     names = [each.rstrip("/") for each in package.members.get(component.type, [])]
     bundle = component.type == "LightningComponentBundle"
@@ -261,6 +260,11 @@ def _listed(package: Package, component: Component) -> bool:
         owner = component.name.partition(".")[0]
         objects = package.members.get("CustomObject", [])
         return owner in objects or ("*" in objects and owner.endswith(CUSTOM_ENDINGS))
+    return False
+
+
+def _holds_listed(package: Package, component: Component) -> bool:
+    """Whether a part of the object is named, though the object itself may not be."""
     return component.type == "CustomObject" and any(
         name.startswith(f"{component.name}.")
         for kind in INSIDE_OBJECT

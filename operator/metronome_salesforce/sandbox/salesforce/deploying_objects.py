@@ -13,7 +13,7 @@ from itertools import count
 
 from metronome_salesforce.sandbox.salesforce.drafts import Component, Draft
 from metronome_salesforce.sandbox.salesforce.field_metadata import read_field
-from metronome_salesforce.sandbox.salesforce.field_references import check_references
+from metronome_salesforce.sandbox.salesforce.field_references import check_references, check_room
 from metronome_salesforce.sandbox.salesforce.formula_terms import FormulaError, Scope
 from metronome_salesforce.sandbox.salesforce.formulas import compile_formula
 from metronome_salesforce.sandbox.salesforce.ids import custom_prefix
@@ -115,6 +115,7 @@ def _field(component: Component, draft: Draft, taken: set[str]) -> Field:
     if component.name.lower() in taken:
         raise MetadataError(f"Field {name} is defined more than once")
     _check_change(draft, sobject, made)
+    check_room(made, sobject, draft.schema)
     draft.schema = draft.schema.with_objects([sobject.with_fields([made])])
     return made
 

@@ -20,14 +20,37 @@ _MOST_REFERENCES = 40
 _ORDERED_TYPES = NUMBER_TYPES | {"Date", "DateTime"}
 
 
+def check_room(field: Field, owner: SObject, schema: Schema) -> None:
+    """Whether there is room for one more such field, and its relationship name is free.
+
+    `owner` and `schema` are those before the field: the last one is too many, not the first.
+    """
+    others = [each for each in owner.fields.values() if each.name.lower() != field.name.lower()]
+    if field.external_id and sum(one.external_id for one in others) >= _MOST_EXTERNAL_IDS:
+        raise MetadataError(
+            f"Too many external ID fields on {owner.name}: {_MOST_EXTERNAL_IDS} are allowed"
+        )
+    if field.reference_to is None:
+        return
+    if sum(one.custom and one.reference_to is not None for one in others) >= _MOST_REFERENCES:
+        raise MetadataError(
+            f"Too many relationship fields on {owner.name}: {_MOST_REFERENCES} are allowed"
+        )
+    masters = [each for each in others if each.type == "MasterDetail"]
+    if field.type == "MasterDetail" and len(masters) >= _MOST_MASTERS:
+        raise MetadataError("Too many master-detail relationships: 2 are allowed")
+    target = schema.get(field.reference_to)
+    for each in schema.children(field.reference_to):
+        same = each.child.name == owner.name and each.field.name == field.name
+        if field.children and not same and (each.name or "").lower() == field.children.lower():
+            raise MetadataError(
+                f"There is already a Child Relationship named {field.children[:-3]} on "
+                f"{target.label if target else field.reference_to}."
+            )
+
+
 def check_references(field: Field, owner: SObject, schema: Schema, scope: Scope) -> None:
     """Lookup targets, relationship names, roll-ups and formulas; raises MetadataError."""
-    if field.external_id:
-        most = sum(each.external_id for each in owner.fields.values())
-        if most > _MOST_EXTERNAL_IDS:
-            raise MetadataError(
-                f"Too many external ID fields on {owner.name}: {_MOST_EXTERNAL_IDS} are allowed"
-            )
     if field.reference_to is not None:
         _check_lookup(field, owner, schema)
     if field.summary is not None:
@@ -44,18 +67,6 @@ def _check_lookup(field: Field, owner: SObject, schema: Schema) -> None:
     if target is None:
         raise MetadataError(f"referenceTo value of '{field.reference_to}' does not resolve to a "
                             "valid sObject type")  # fmt: skip
-    for each in schema.children(target.name):
-        same = each.child.name == owner.name and each.field.name == field.name
-        if field.children and not same and (each.name or "").lower() == field.children.lower():
-            raise MetadataError(
-                f"There is already a Child Relationship named {field.children[:-3]} on "
-                f"{target.label}."
-            )
-    own = [each for each in owner.fields.values() if each.custom and each.reference_to]
-    if len(own) > _MOST_REFERENCES:
-        raise MetadataError(
-            f"Too many relationship fields on {owner.name}: {_MOST_REFERENCES} are allowed"
-        )
     if target.metadata_type:
         raise MetadataError(f"referenceTo value of '{field.reference_to}' does not resolve to a "
                             "valid sObject type")  # fmt: skip
@@ -66,8 +77,6 @@ def _check_lookup(field: Field, owner: SObject, schema: Schema) -> None:
             "Cannot set sharingModel to "
             f"{owner.sharing} on a CustomObject with a MasterDetail relationship field"
         )
-    if len(owner.masters) > _MOST_MASTERS:
-        raise MetadataError("Too many master-detail relationships: 2 are allowed")
     if _levels(owner, schema, frozenset()) > _MOST_LEVELS:
         raise MetadataError(
             f"Too many master-detail levels above {owner.name}: {_MOST_LEVELS} are allowed"

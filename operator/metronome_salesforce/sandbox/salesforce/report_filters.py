@@ -70,9 +70,9 @@ def check_filter(item: FilterItem, column: Column) -> None:
             raise MetadataError(f"A filter value is required for {item.column}")
         return
     wrong = next((each for each in _values(item.value) if not _suits(each, column)), None)
-    if wrong is None:
+    if wrong is None or (item.operator in _PARTS | _ORDERED and column.field.picklist):
         return
-    if column.field.type == "Picklist" and item.operator in _EQUAL:
+    if column.field.picklist:
         raise MetadataError(f"Picklist value: {wrong} in picklist: {column.field.name} not found")
     raise MetadataError(f"Invalid filter value '{wrong}' for {column.type} field {item.column}")
 

@@ -31,7 +31,9 @@ def value_label(column: Column, value: Any) -> str:
     if kind == "DateTime":
         return shown_moment(value)
     if isinstance(value, int | float):
-        shown = f"{value:,.{column.field.scale}f}"
+        summary = column.field.summary
+        counted = summary is not None and summary.operation == "count"
+        shown = f"{value:,.{0 if counted else column.field.scale}f}"
         return f"{shown}%" if kind == "Percent" else shown
     labels = {each.value.lower(): each.label for each in column.field.picklist}
     return labels.get(str(value).lower(), str(value))

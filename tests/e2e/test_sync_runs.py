@@ -1,0 +1,168 @@
+"""The Sync Run records that cycles leave in the org."""
+
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from metronome_salesforce.report import Outcome
+from metronome_salesforce.stepping import CycleStoppedError
+from tests.expectation import CUSTOMER, INVOICE
+from tests.stage import Stage
+
+RUN = "Metronome_Sync_Run__c"
+Json = dict[str, Any]
+
+
+@pytest.fixture(name="stage")
+def _stage() -> Iterator[Stage]:
+    """A small tenant and an org with the package."""
+    with Stage(customers=3, months=2) as stage:
+        yield stage
+
+
+def runs(stage: Stage) -> list[Json]:
+    """The records, oldest first."""
+    return sorted(stage.org.rows(RUN), key=lambda row: row["Started_At__c"])
+
+
+async def later(stage: Stage, **more: Any) -> None:
+    """A cycle an hour after the last one."""
+    stage.now += timedelta(hours=1)
+    await stage.cycle(**more)
+
+
+async def test_a_cycle_leaves_a_record_with_what_the_org_counted(stage: Stage) -> None:
+    report = await stage.cycle()
+
+    [run] = runs(stage)
+    written = stage.written
+    assert run["Name"] == "RUN-000001"
+    assert run["Run_ID__c"] == report.id
+    assert run["Sync__c"] == "billing/production"
+    assert run["Trigger__c"] == "Schedule"
+    assert run["Outcome__c"] == "Succeeded"
+    assert run["Is_Latest__c"] is True
+    assert run["Started_At__c"] == "2026-03-10T06:00:00.000+0000"
+    assert run["Finished_At__c"] >= run["Started_At__c"]
+    assert run["Rows_Created__c"] == sum(n for (_, what), n in written.items() if what == "insert")
+    assert run["Rows_Updated__c"] == sum(n for (_, what), n in written.items() if what == "update")
+    assert (run["Rows_Deleted__c"], run["Rows_Unchanged__c"], run["Rows_Rejected__c"]) == (0, 0, 0)
+    assert run["Metronome_Requests__c"] == sum(stage.metronome.requests.values())
+    assert 0 < run["Salesforce_Requests__c"] <= stage.org.statistics.total_calls + 1
+    lines = run["Summary__c"].splitlines()
+    assert lines[0] == "Salesforce equals Metronome."
+    count = stage.org.count(INVOICE)
+    assert f"Invoice: {count} created, 0 updated, 0 deleted, 0 unchanged, 0 rejected" in lines
+
+
+async def test_a_quiet_cycle_writes_its_record_and_nothing_else(stage: Stage) -> None:
+    await stage.cycle()
+    await later(stage)
+
+    assert {sobject for sobject, _ in stage.org.statistics.rows} == {RUN}
+    first, second = runs(stage)
+    assert (first["Is_Latest__c"], second["Is_Latest__c"]) == (False, True)
+    assert second["Rows_Created__c"] == 0
+    assert second["Rows_Unchanged__c"] > 0
+
+
+async def test_rejected_rows_are_named_with_their_reasons(stage: Stage) -> None:
+    stage.org.add_validation_rule(
+        INVOICE, "NoDrafts", lambda row: row["Status__c"] == "Draft", "Drafts are not wanted here"
+    )
+    await stage.cycle()
+
+    [run] = runs(stage)
+    drafts = [
+        one["id"]
+        for customer in stage.tenant.customers()
+        for one in stage.tenant.invoices(customer["id"])
+        if one["status"] == "DRAFT"
+    ]
+    assert run["Outcome__c"] == "PartiallyFailed"
+    assert run["Rows_Rejected__c"] >= len(drafts) > 0
+    assert f"Invoice {drafts[0]}, create: Drafts are not wanted here" in run["Summary__c"]
+
+
+async def test_a_refused_plan_is_told_and_counts_no_row() -> None:
+    """Every draft gone at once is more than may be deleted."""
+    with Stage(months=2) as stage:
+        await stage.cycle()
+        for draft in stage.drafts():
+            stage.tenant.delete_draft_invoice(draft["Metronome_Invoice_ID__c"])
+        stage.now += timedelta(hours=1)
+        report = await stage.cycle()
+
+        run = runs(stage)[-1]
+        assert report.outcome is Outcome.REFUSED
+        assert (run["Outcome__c"], run["Rows_Deleted__c"]) == ("Refused", 0)
+        assert run["Summary__c"].startswith(report.message)
+        assert {sobject for sobject, _ in stage.org.statistics.rows} == {RUN}
+
+
+async def test_a_dry_run_leaves_no_record(stage: Stage) -> None:
+    await stage.cycle(dry_run=True)
+
+    assert runs(stage) == []
+
+
+async def test_a_failed_cycle_is_told_if_it_got_so_far(stage: Stage) -> None:
+    stage.metronome.faults.add("GET /v1/customers", status=403, times=99)
+    report = await stage.cycle()
+
+    [run] = runs(stage)
+    assert report.outcome is Outcome.FAILED
+    assert (run["Outcome__c"], run["Run_ID__c"]) == ("Failed", report.id)
+    assert run["Summary__c"] == report.message
+
+
+async def test_old_records_go_and_those_of_other_syncs_stay(stage: Stage) -> None:
+    other = {
+        "Run_ID__c": "other",
+        "Sync__c": "billing/staging",
+        "Started_At__c": "2026-03-01T06:00:00Z",
+    }
+    stage.org.insert(RUN, other, username=stage.clerk())
+    for _ in range(4):
+        await later(stage, spec={"historyLimit": 2})
+
+    ours = [run for run in runs(stage) if run["Sync__c"] == "billing/production"]
+    assert [run["Started_At__c"][11:16] for run in ours] == ["09:00", "10:00"]
+    assert [run["Is_Latest__c"] for run in ours] == [False, True]
+    assert stage.org.count(RUN) == 3
+
+
+async def test_the_record_of_a_run_that_was_stopped_is_closed_by_the_next(stage: Stage) -> None:
+    stop = threading.Event()
+
+    def stopping() -> dict[str, Any]:
+        stop.set()
+        return {}
+
+    stage.relinked = stopping
+    with pytest.raises(CycleStoppedError):
+        await stage.cycle(stop=stop)
+    [left] = runs(stage)
+    assert (left["Outcome__c"], left["Finished_At__c"]) == ("Running", None)
+    stage.relinked = None
+    await later(stage)
+
+    first, second = runs(stage)
+    assert (first["Outcome__c"], first["Is_Latest__c"]) == ("Failed", False)
+    assert first["Summary__c"].startswith("The run did not end")
+    assert (second["Outcome__c"], second["Is_Latest__c"]) == ("Succeeded", True)
+
+
+async def test_a_record_that_is_refused_does_not_hold_the_rows_back(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.org.add_validation_rule(RUN, "NoRuns", lambda _row: True, "No runs here")
+    report = await stage.cycle()
+
+    assert report.outcome is Outcome.SUCCEEDED
+    assert stage.org.count(CUSTOMER) > 0
+    assert runs(stage) == []
+    assert f"Sync Run record {report.id} is not written: No runs here" in caplog.text
