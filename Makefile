@@ -54,7 +54,7 @@ package: $(READY) ## Write the generated part of the Salesforce package after a 
 
 .PHONY: test
 test: $(READY) ## Run the tests; needs nothing but this machine
-	$(BIN)/python -m pytest -m "not cluster" -n $(WORKERS) --dist loadfile --ignore=tests/benchmarks $(ARGS)
+	$(BIN)/python -m pytest -m "not cluster and not browser" -n $(WORKERS) --dist loadfile --ignore=tests/benchmarks $(ARGS)
 
 # A given cluster is not ours to kill or restart, which is all that test_own.py does, nor to install
 # roles in, and its audit log, which test_rights.py reads, is out of reach.
@@ -64,6 +64,15 @@ CLUSTER_ARGS := $(if $(filter 1,$(TEST_USE_KUBECONFIG)),$(addprefix --ignore=tes
 test-cluster: $(READY) ## Run the tests that need a real kube-apiserver; builds one with Go the first time
 	$(BIN)/python -m tests.controlplane.build
 	$(BIN)/python -m pytest -m cluster -p tests.controlplane.strict --ignore=tests/benchmarks $(CLUSTER_ARGS) $(ARGS)
+
+.PHONY: test-browser
+test-browser: $(READY) ## Run the tests of the sandbox's web pages; needs Chromium
+	$(BIN)/python -m tests.pages.chromium
+	$(BIN)/python -m pytest -m browser --ignore=tests/benchmarks $(ARGS)
+
+.PHONY: screenshots
+screenshots: $(READY) ## Take the README's screenshots of the sandbox's web pages again; needs Chromium
+	$(BIN)/python -m tests.pages.screenshots docs/images
 
 .PHONY: demo
 demo: $(READY) ## Show a sync from start to end, on emulated services

@@ -85,6 +85,11 @@ class _Reader(HTMLParser):
 def read_page(html: str) -> Element:
     """The page; every element must be closed where it should."""
     assert html.startswith("<!doctype html>")
+    return read_elements(html)
+
+
+def read_elements(html: str) -> Element:
+    """The elements of some HTML."""
     reader = _Reader()
     reader.feed(html)
     return reader.finish()
