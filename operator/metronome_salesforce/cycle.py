@@ -252,7 +252,7 @@ class _Cycle(Steps):
         try:
             state = await self.blocking(lambda: self.target.check(mappings))
         except ConfigError:
-            if package.installed is None:  # which is why
+            if package.lacking:  # which is why
                 raise ConfigError(package.reason, package.message) from None
             raise
         ensure_budget(state.quota, self.settings.limits, calls=1)

@@ -43,7 +43,9 @@ class PackageState:
     """What an org has of the Metronome package.
 
     `installed` is None where nobody can tell; `version` None where the org does not say. `reason`
-    and `message` are those of a condition, `changed` tells that this run installed or upgraded it.
+    and `message` are those of a condition, `changed` tells that this run installed or upgraded it,
+    `lacking` that it is older than the operator, or not given to its user: whatever the user does
+    not see is explained by that.
     """
 
     version: str | None
@@ -51,6 +53,7 @@ class PackageState:
     reason: str
     message: str
     changed: bool = False
+    lacking: bool = False
 
 
 @dataclass(frozen=True, slots=True)

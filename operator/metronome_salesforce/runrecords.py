@@ -15,7 +15,7 @@ from metronome_salesforce.objects import SYNC_RUN
 from metronome_salesforce.ports import PastRun, Target
 from metronome_salesforce.report import Counts, CycleReport, Outcome
 from metronome_salesforce.rows import Operation, RowResult, Value, Write
-from metronome_salesforce.stepping import Steps
+from metronome_salesforce.stepping import CycleStoppedError, Steps
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +67,8 @@ class RunRecords:
                 chunk = old[start : start + size]
                 delete = partial(self._target.delete, SYNC_RUN, chunk)
                 self._told(await self._steps.blocking(delete), "deleted")
+        except CycleStoppedError:
+            return  # what the cycle has done, it has done; the next one closes the record
         except ProductError as error:
             _complain(report.id, error.message)
 

@@ -17,6 +17,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -48,6 +49,7 @@ REQUESTED_AT = f"{GROUP}/requested-at"
 FULL_RESYNC = f"{GROUP}/full-resync"
 API_VERSION = "66.0"
 PERMISSION_SET = "Metronome_Integration"
+SYNC_RUN = "Metronome_Sync_Run__c"
 SETTINGS = {
     "METRONOME_SALESFORCE_ALLOWED_HOSTS": "127.0.0.1,localhost",
     "METRONOME_SALESFORCE_ALLOW_HTTP": "true",
@@ -420,6 +422,11 @@ def _org(tenant: Tenant, *, package: bool) -> tuple[SalesforceOrg, SalesforceSan
         deploy_package(org)
     org.statistics.reset()
     return org, SalesforceSandbox(org)
+
+
+def rows_written(org: SalesforceOrg) -> Counter[tuple[str, str]]:
+    """What the org has counted, by object and operation, without the records of the runs."""
+    return Counter({key: n for key, n in org.statistics.rows.items() if key[0] != SYNC_RUN})
 
 
 def deploy_package(org: SalesforceOrg) -> None:

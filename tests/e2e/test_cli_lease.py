@@ -38,6 +38,7 @@ from tests.e2e.suite import (
     merged,
     message,
     references,
+    rows_written,
     run_cli,
     secret_manifest,
     secret_value,
@@ -271,7 +272,7 @@ def test_a_lost_lease_ends_the_run_between_two_calls(desk: Desk) -> None:
     """What is missing then is written by the next run."""
     desk.one.salesforce.faults.add("* */composite/sobjects*", delay=0.9)
     with start_cli(*desk.command()) as process:
-        eventually(lambda: desk.one.org.statistics.total_rows)
+        eventually(lambda: rows_written(desk.one.org))
         desk.steal()
         out, said = process.communicate(timeout=20)
 

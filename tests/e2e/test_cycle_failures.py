@@ -101,10 +101,10 @@ async def test_sessions_that_end_in_the_middle_of_a_cycle_are_opened_again(fresh
 
 
 async def test_the_package_is_not_there() -> None:
-    with Stage(package=False) as stage:
+    with Stage(package=False, spec={"salesforce": {"package": {"install": "Never"}}}) as stage:
         report = await stage.cycle()
 
-        failed(report, "PackageMissing", "deploy the Metronome package", "Metronome Integration")
+        failed(report, "PackageMissing", "package deploy", "spec.salesforce.package.install")
         assert report.retry is Retry.AFTER_CHANGE
         stage.install()
         await recovers(stage)
@@ -113,10 +113,9 @@ async def test_the_package_is_not_there() -> None:
 async def test_the_permission_set_is_not_assigned(stage: Stage) -> None:
     stage.org.revoke_permission_set(INTEGRATION, PERMISSION_SET)
 
-    report = await stage.cycle()
+    report = await stage.cycle(spec={"salesforce": {"package": {"install": "Never"}}})
 
-    assert report.reason in {"PackageMissing", "ObjectNotAccessible"}
-    failed(report, report.reason, "Metronome Integration")
+    failed(report, "PermissionSetNotAssigned", "Metronome Integration", "assign it")
     stage.org.assign_permission_set(INTEGRATION, PERMISSION_SET)
     await recovers(stage)
 
@@ -197,7 +196,10 @@ async def test_an_answer_that_is_lost_after_the_commit(fresh: Stage, spared: int
 async def test_a_day_of_changes_that_breaks_off_at_every_call(
     stage: Stage, drop: Literal["before", "after_commit"]
 ) -> None:
-    """Links, deletes and updates: each try gets one writing call further than the one before."""
+    """Links, deletes and updates: each try gets one writing call further than the one before.
+
+    One beside that for the record of the run.
+    """
     stage.tenant.set_salesforce_account(stage.customer(0), stage.account("Acme"))
     stage.tenant.void_grant(stage.tenant.credit_grants()[-1]["id"])
     stage.tenant.split_draft_line(
@@ -214,7 +216,7 @@ async def test_a_day_of_changes_that_breaks_off_at_every_call(
         assert tries < 40
         stage.salesforce.faults.clear()
         for method in ("PATCH", "DELETE"):
-            stage.salesforce.faults.add(f"{method} *", drop=drop, after=1)
+            stage.salesforce.faults.add(f"{method} *", drop=drop, after=2)
         report = await stage.cycle()
         assert report.reason in {"Succeeded", "SalesforceUnavailable"}, report.message
 

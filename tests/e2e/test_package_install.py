@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from metronome_salesforce.report import CycleReport, Outcome
-from metronome_salesforce.sandbox.salesforce import ADMIN, INTEGRATION
+from metronome_salesforce.sandbox.salesforce import INTEGRATION
 from tests.expectation import ACCOUNT, SOBJECTS, USAGE, differences
 from tests.package.versions import BEFORE_VERSIONS, changed, of_version
 from tests.sandbox.salesforce import metadata_zip as md
@@ -206,6 +206,19 @@ async def test_an_org_that_refuses_the_package_keeps_nothing_of_it(bare: Stage) 
     assert bare.org.statistics.total_rows == 0
 
 
+async def test_an_older_package_that_lacks_something_stops_cycles_and_says_so(bare: Stage) -> None:
+    """The one of before versions has no Sync Run object."""
+    assert bare.org.deploy(BEFORE_VERSIONS).success
+    bare.org.assign_permission_set(INTEGRATION, PERMISSION_SET)
+    report = await bare.cycle()
+
+    assert (report.outcome, report.reason) == (Outcome.FAILED, "Outdated")
+    assert "spec.salesforce.package.install to Always" in report.message
+    assert "metronome-salesforce package deploy" in report.message
+    assert package(report) == (True, "Outdated", None, False)
+    assert bare.org.statistics.total_rows == 0
+
+
 async def test_an_upgrade_keeps_data_and_what_the_org_has_added(stage: Stage, bare: Stage) -> None:
     """From the package of before versions, with the rows of a cycle and additions of the org."""
     assert (await stage.cycle()).outcome is Outcome.SUCCEEDED
@@ -216,7 +229,9 @@ async def test_an_upgrade_keeps_data_and_what_the_org_has_added(stage: Stage, ba
     assert own.success, own.problems
     first = bare.org.rows("Metronome_Invoice__c")[0]
     bare.org.assign_permission_set(INTEGRATION, "Own")
-    bare.org.update("Metronome_Invoice__c", first["Id"], {"Cost_Centre__c": "C-17"}, username=ADMIN)
+    bare.org.update(
+        "Metronome_Invoice__c", first["Id"], {"Cost_Centre__c": "C-17"}, username=INTEGRATION
+    )
     before = ids(bare)
     bare.metronome, bare.metronome_url = stage.metronome, stage.metronome_url
     bare.tenant = stage.tenant
@@ -226,7 +241,8 @@ async def test_an_upgrade_keeps_data_and_what_the_org_has_added(stage: Stage, ba
     assert package(report) == (True, "Installed", "0.1.0", True)
     assert ids(bare) == before
     assert {key: count for key, count in bare.written.items() if key[1] != "update"} == {}
-    assert differences(bare.expected(), bare.org) == []
+    found = differences(bare.expected(), bare.org)
+    assert [one for one in found if "Cost_Centre__c" not in one] == []
     again = next(r for r in bare.org.rows("Metronome_Invoice__c") if r["Id"] == first["Id"])
     assert again["Cost_Centre__c"] == "C-17"
     views = {name for kind, name in bare.org.state.components if kind == "ListView"}

@@ -17,7 +17,7 @@ from metronome_salesforce.salesforce.failures import PERMISSION_SET, RefusedErro
 from metronome_salesforce.salesforce.session import Session
 
 _ASSIGN = f'assign the permission set "{PERMISSION_SET}" to the integration user'
-_DEPLOY = "deploy the Metronome package to the org"
+_DEPLOY = "deploy the Metronome package to the org (metronome-salesforce package deploy)"
 _NAMED = 10
 
 
@@ -90,8 +90,8 @@ def _missing(mapping: ObjectMapping) -> ConfigError:
         )
     return ConfigError(
         "PackageMissing",
-        f"the org has no object {mapping.sobject} that the integration user can see; {_DEPLOY} "
-        f"(metadata of {mapping.plural} and the other Metronome objects), and {_ASSIGN}",
+        f"the org has no object {mapping.sobject} that the integration user can see; {_DEPLOY}, "
+        f"and {_ASSIGN}",
     )
 
 

@@ -123,6 +123,7 @@ def _upgraded(
             return PackageState(
                 version,
                 installed=True,
+                lacking=True,
                 reason="Outdated",
                 message=f"The org has the Metronome package {had}, and this operator works with "
                 f"{ours}; install a newer version of the managed package.",
@@ -131,6 +132,7 @@ def _upgraded(
             return PackageState(
                 version,
                 installed=True,
+                lacking=True,
                 reason="Outdated",
                 message=f"The org has the Metronome package {had}, and this operator brings "
                 f"{ours}; set spec.salesforce.package.install to Always, or run {DEPLOY_COMMAND}.",
@@ -139,7 +141,9 @@ def _upgraded(
             _install(session, progress)
         except ConfigError as error:
             reason = "UpgradeNotAllowed" if isinstance(error, NotAllowedError) else error.reason
-            return PackageState(version, installed=True, reason=reason, message=error.message)
+            return PackageState(
+                version, installed=True, lacking=True, reason=reason, message=error.message
+            )
         return PackageState(
             installed_version(session),
             installed=True,
@@ -190,13 +194,16 @@ def _missing_managed() -> PackageState:
 
 
 def _unassigned(why: str) -> PackageState:
-    return PackageState(None, installed=None, reason="PermissionSetNotAssigned", message=why)
+    return PackageState(
+        None, installed=None, lacking=True, reason="PermissionSetNotAssigned", message=why
+    )
 
 
 def _unknown() -> PackageState:
     return PackageState(
         None,
         installed=None,
+        lacking=True,
         reason="PermissionSetNotAssigned",
         message=f'The permission set "{PERMISSION_SET}" is not assigned to the integration user; '
         "assign it.",

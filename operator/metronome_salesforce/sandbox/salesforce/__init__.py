@@ -12,7 +12,9 @@ and simple-salesforce send:
 * metadata: deploy, validate, cancel, destructive changes, retrieve, list and describe; what is
   deployed is checked as the platform checks it, objects and fields as well as list views, compact
   and search layouts, layouts, tabs, apps, Lightning pages, permission sets and custom metadata;
-* list views run for a user, and custom metadata records are rows.
+* list views run for a user, and custom metadata records are rows;
+* custom report types, tabular and summary reports, dashboards and their folders are checked and run
+  for a user, with filters, groups, sums and charts; reports over REST too.
 
 Refusals are the platform's sentences where a vendor text or a public deploy log has them. Our own
 words, for rules that are documented without one: fullName against file name; limits of counts
@@ -21,13 +23,16 @@ and search layouts and of related lists); a list view filter's operation and val
 (the setup pages' words); fields that a compact layout cannot show; the columns of a layout section,
 `must be Readonly`, and what `appears more than once` elsewhere than in related lists; a tab's motif
 and kind; an app's colour and utility bar; templates, regions, objects and list views of Lightning
-pages; all of custom metadata but picklists and labels; more than one picklist default.
+pages; all of custom metadata but picklists and labels; more than one picklist default; most of what
+`report_metadata` and `dashboard_metadata` say, where it is listed.
 
-Not modelled: sharing rules, record types, multi-currency, person accounts, Apex, flows and
-triggers, tooling objects and source tracking, the designs of Lightning components beyond the few
-that are listed, quick deploys, createMetadata and its like, Bulk API 1.0, parallel result pages and
-chunking of bulk queries, streaming, files and blobs. Batches of a bulk job run one after the other,
-so they never lock each other out: `Faults.row` does that.
+Not modelled: matrix and joined reports, standard report types, cross filters, buckets and formulas
+of reports, dashboard filters, Report and Dashboard as objects of SOQL; sharing rules, record types,
+multi-currency, person accounts, Apex, flows and triggers, tooling objects and source tracking, the
+designs of Lightning components beyond the few that are listed, quick deploys, createMetadata and
+its like, Bulk API 1.0, parallel result pages and chunking of bulk queries, streaming, files and
+blobs. Batches of a bulk job run one after the other, so they never lock each other out:
+`Faults.row` does that.
 """
 
 from metronome_salesforce.sandbox.salesforce.bulk_jobs import Interruption

@@ -38,14 +38,18 @@ from metronome_salesforce.sandbox.salesforce.structure import structure_problems
 
 
 class Deployment:
-    """One run of `deploy`, from zip to result."""
+    """One run of `deploy`, from zip to result, or the installation of a managed package."""
 
-    def __init__(self, state: OrgState, user: User, result: DeployResult) -> None:
+    def __init__(
+        self, state: OrgState, user: User, result: DeployResult, namespace: str = ""
+    ) -> None:
         self._state = state
         self._user = user
         self._result = result
         self._destruction = Destruction(state)
-        self._draft = Draft(state, state.schema, removed=self._destruction.removed)
+        self._draft = Draft(
+            state, state.schema, removed=self._destruction.removed, namespace=namespace
+        )
 
     def run(self, content: bytes) -> None:
         """Deploy the zip; problems end in the result, never as exceptions."""

@@ -33,7 +33,7 @@ def deploy_object(component: Component, draft: Draft) -> None:
     """Put one custom object or metadata type into the draft; raises MetadataError."""
     existing = draft.schema.get(component.name)
     prefix = existing.prefix if existing else _free_prefix(component, draft)
-    made = read_object(component.root, component.name, prefix, existing)
+    made = read_object(component.root, component.name, prefix, existing, draft.namespace)
     if existing is not None:
         before, after = existing.name_field, made.name_field
         if before and after and before.type != after.type and draft.rows(made):
@@ -111,7 +111,7 @@ def _field(component: Component, draft: Draft, taken: set[str]) -> Field:
         raise MetadataError(
             f"Entity Enumeration Or ID: bad value for restricted picklist field: {owner}"
         )
-    made = read_field(component.root, owner)
+    made = read_field(component.root, owner, draft.namespace)
     if component.name.lower() in taken:
         raise MetadataError(f"Field {name} is defined more than once")
     _check_change(draft, sobject, made)

@@ -58,6 +58,7 @@ class MetadataRecord:
 class Draft:
     """The org in the making; `state` is the org as it is and is only looked at.
 
+    `namespace` is that of a managed package that is being installed, empty for a deploy.
     `documents` and `removed` are keyed by metadata type and full name, `permission_sets` by
     lower-case name.
     """
@@ -68,6 +69,7 @@ class Draft:
     permission_sets: dict[str, PermissionSet] = field(default_factory=dict)
     removed: list[tuple[str, str]] = field(default_factory=list)
     records: list[MetadataRecord] = field(default_factory=list)
+    namespace: str = ""
 
     def stored(self, kind: str, name: str) -> StoredComponent | None:
         """A component that the org has or will have, or None."""

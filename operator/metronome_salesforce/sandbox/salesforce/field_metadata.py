@@ -43,13 +43,13 @@ _LONGEST_VALUE = 255
 _LONGEST_NAME = 40
 
 
-def read_field(element: ET.Element, owner: str) -> Field:
+def read_field(element: ET.Element, owner: str, namespace: str = "") -> Field:
     """A custom field on its own; references are checked by `check_references`.
 
     `owner` is the API name of the object. Raises MetadataError.
     """
     name, label, kind = (text_of(element, each) for each in ("fullName", "label", "type"))
-    check_name(name, label)
+    check_name(name, label, namespace=namespace)
     check_length(text_of(element, "description"), "Description", _LONGEST_DESCRIPTION)
     check_length(text_of(element, "inlineHelpText"), "InlineHelpText", _LONGEST_HELP)
     if not kind:

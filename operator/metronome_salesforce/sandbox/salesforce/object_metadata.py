@@ -29,8 +29,13 @@ class MetadataError(Exception):
     """A component the org refuses; the message is the platform's problem text."""
 
 
-def check_name(name: str, label: str, ending: str = "__c") -> None:
-    """The rules for API names and labels of custom objects, types and fields."""
+def check_name(name: str, label: str, ending: str = "__c", namespace: str = "") -> None:
+    """The rules for API names and labels of custom objects, types and fields.
+
+    `namespace` is that of the package that is being installed; nobody else may use one.
+    """
+    if namespace and name.startswith(f"{namespace}__"):
+        name = name.removeprefix(f"{namespace}__")
     if not name.endswith(ending):
         raise MetadataError(
             f"Cannot modify or create standard component: {name}. Custom names must end with "
@@ -65,11 +70,13 @@ def check_length(value: str, name: str, most: int) -> None:
         raise MetadataError(f"Value too long for field: {name} maximum length is:{most}")
 
 
-def read_object(element: ET.Element, name: str, prefix: str, existing: SObject | None) -> SObject:
+def read_object(
+    element: ET.Element, name: str, prefix: str, existing: SObject | None, namespace: str = ""
+) -> SObject:
     """A custom object, or custom metadata type, without its custom fields."""
     metadata_type = name.endswith("__mdt")
     label = text_of(element, "label")
-    check_name(name, label, "__mdt" if metadata_type else "__c")
+    check_name(name, label, "__mdt" if metadata_type else "__c", namespace)
     plural = text_of(element, "pluralLabel")
     check_label(plural, "pluralLabel")
     check_length(text_of(element, "description"), "Description", _LONGEST_DESCRIPTION)

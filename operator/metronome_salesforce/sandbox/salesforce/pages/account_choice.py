@@ -31,6 +31,7 @@ from metronome_salesforce.sandbox.salesforce.pages.visits import (
 _CUSTOMER = "Metronome_Orphan_Customer__c"
 _ACCOUNT = "Account__c"
 _LINKED = "Linked_Account_ID__c"
+_SOURCE = "Link_Source__c"
 _PENDING = "Link_Pending__c"
 _CUSTOMER_ID = "Metronome_Customer_ID__c"
 _STEP = "account"
@@ -147,8 +148,13 @@ def _state(visit: Visit, record: Record, *, pending: bool) -> Markup:
             role="status",
         )
     if account is not None:
-        return tag("div", tag("strong", "Linked"), tag("p", "to ", account, "."),
-                   class_="state linked", role="status")  # fmt: skip
+        source = access.fields.get(_SOURCE.lower())
+        return tag(
+            "div", tag("strong", "Linked"), tag("p", "to ", account, "."),
+            tag("p", "Link source: ", record.cell(source))
+            if source is not None and record.value(_SOURCE) else None,
+            class_="state linked", role="status",
+        )  # fmt: skip
     return tag("div", tag("strong", "Not linked"), tag("p", "The billing data is on this record."),
                class_="state", role="status")  # fmt: skip
 
