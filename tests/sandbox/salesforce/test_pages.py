@@ -290,3 +290,26 @@ def test_pages_wait_for_their_person(empty_org: SalesforceOrg) -> None:
         page = Site(empty_org, served).page("/app/o/Account", status=404)
         assert PERSON in page.text
         assert not page.all("nav")
+
+
+def test_every_link_leads_to_a_page(site: Site) -> None:
+    """From the first tab on, no link of any page leads nowhere."""
+    account = site.org.insert("Account", {"Name": "Acme"})
+    record = add_customer(site.org, "Beta", Account__c=account)
+    for number in range(7):
+        add_invoice(site.org, f"i{number}", Orphaned_Customer__c=record, Total__c=number + 1)
+    known, waiting = {LIST}, [LIST]
+    while waiting:
+        for each in site.page(waiting.pop()).all("a"):
+            path = each["href"]
+            if path.startswith("/app/") and path not in known:
+                known.add(path)
+                waiting.append(path)
+    assert len(known) > 40
+    assert {
+        f"/app/r/{record}",
+        f"/app/r/{record}/account",
+        f"/app/r/{account}",
+        "/app/reports/Billing/By_Month",
+        f"/app/r/{record}/Metronome_Invoices__r",
+    } <= known
