@@ -15,7 +15,7 @@ _OFFERED = 3
 
 
 def print_addresses(stage: Stage) -> None:
-    """Say where everything is and what to type."""
+    """Say where everything is and what to type, and leave Accounts to try it with."""
     app = stage.org.client_credentials
     _offer_accounts(stage)
     put(
@@ -31,9 +31,8 @@ Everything stays up until ctrl-C.
   Metronome   {stage.metronome_url}/v1/customers  (Authorization: Bearer {API_KEY})
               a day passes: curl -X POST -H 'Content-Type: application/json' \\
                 -d '{{"days": 1}}' {stage.metronome_url}/_sandbox/advance
-  In a browser
-              {stage.org_http_url}/app shows the org as a person of sales sees it; on an Orphaned
-              Customer set the Account, and the operator moves the billing data
+  Web page    {stage.org_http_url}/app shows the org as somebody in sales sees it: set the
+              Account of an Orphaned Customer, and see the operator move the billing data
   Salesforce  {stage.org_url} and {stage.org_http_url}
               client id {app.client_id}, client secret {app.client_secret}
   Operator    {stage.operator_url}/metrics, /healthz, /readyz; log: {_short(stage.operator_log)}
