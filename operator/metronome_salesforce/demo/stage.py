@@ -24,7 +24,12 @@ from metronome_salesforce.salesforce.package import package_zip
 from metronome_salesforce.sandbox.certificates import CertificateAuthority
 from metronome_salesforce.sandbox.kubernetes import KubernetesSandbox
 from metronome_salesforce.sandbox.metronome import API_KEY, MetronomeSandbox, Tenant
-from metronome_salesforce.sandbox.salesforce import INTEGRATION, SalesforceOrg, SalesforceSandbox
+from metronome_salesforce.sandbox.salesforce import (
+    ADMIN,
+    INTEGRATION,
+    SalesforceOrg,
+    SalesforceSandbox,
+)
 from metronome_salesforce.spec import API_VERSION, GROUP, SYNC_PLURAL, VERSION
 
 SYNC = "production"
@@ -43,6 +48,7 @@ ORPHANS = "Metronome_Orphan_Customer__c"
 
 _SALESFORCE_VERSION = "66.0"
 _PERMISSION_SET = "Metronome_Integration"
+_PERSON_SET = "Metronome_Admin"
 _PERSON = "sales@sandbox.example"
 _WATCH_EVERY = "2s"
 _STOP_SECONDS = 20.0
@@ -115,10 +121,6 @@ class Stage:
 
     def choose(self, record_id: str, account_id: str) -> None:
         """Let a person set the Account on an Orphaned Customer record."""
-        if _PERSON not in self.org.users:
-            self.org.add_user(_PERSON)
-            # That for people only reads.
-            self.org.assign_permission_set(_PERSON, _PERMISSION_SET)
         self.org.update(ORPHANS, record_id, {"Account__c": account_id}, username=_PERSON)
 
     def link_path(self, customer_id: str) -> Path:
@@ -159,7 +161,7 @@ def set_up(folder: Path, customers: int, *, lag: timedelta) -> Iterator[Stage]:
     cluster = KubernetesSandbox()
     with ExitStack() as stack:
         metronome = stack.enter_context(MetronomeSandbox(tenant).serve())
-        salesforce = SalesforceSandbox(org)
+        salesforce = SalesforceSandbox(org, person=_PERSON)
         https = stack.enter_context(salesforce.serve(tls=authority))
         http = stack.enter_context(salesforce.serve())
         kubernetes = stack.enter_context(cluster.serve())
@@ -202,6 +204,10 @@ def _deploy_package(org: SalesforceOrg) -> None:
     if not result.success:
         raise DemoError("the sandbox org refused the package")
     org.assign_permission_set(INTEGRATION, _PERMISSION_SET)
+    org.add_user(_PERSON, name="Sales User")
+    # Whoever deploys fields sees none of them either, and the dashboard is seen with those eyes.
+    for username in (_PERSON, ADMIN):
+        org.assign_permission_set(username, _PERSON_SET)
 
 
 def _install_crds() -> None:
