@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 
 from metronome_salesforce.canon import content_hash
+from metronome_salesforce.errors import ConfigError
 from metronome_salesforce.linking import Accounts
 from metronome_salesforce.mapping import (
     ACCOUNT,
@@ -60,7 +61,7 @@ class MemoryTarget:
     def prepare(
         self,
         policy: str,
-        _mappings: Sequence[ObjectMapping],
+        _lacking: ConfigError | None,
         progress: Callable[[str, int, int], None],
         *,
         dry_run: bool = False,

@@ -249,20 +249,25 @@ class _Cycle(Steps):
         self._stage("preflight")
         state = await self.blocking(self.target.open)
         ensure_budget(state.quota, self.settings.limits, calls=1)
-        mappings = [*self.mappings, ACCOUNT_SUMMARY]
-        package = await self._prepare(mappings)
+        check = partial(self.target.check, [*self.mappings, ACCOUNT_SUMMARY], state)
+        lacking = None
         try:
-            await self.blocking(lambda: self.target.check(mappings, state))
-        except ConfigError:
-            if package.lacking:  # which is why
-                raise ConfigError(package.reason, package.message) from None
-            raise
+            await self.blocking(check)
+        except ConfigError as error:
+            lacking = error
+        package = await self._prepare(lacking)
+        if lacking is not None:
+            if not package.changed:
+                # What the package lacks, or the user of it, is why.
+                why = package if package.lacking else lacking
+                raise ConfigError(why.reason, why.message)
+            await self.blocking(check)
         if not self.run_.dry_run:
             await self.records.open(self.report)
         return state
 
-    async def _prepare(self, mappings: Sequence[ObjectMapping]) -> PackageState:
-        """See that the org has the package."""
+    async def _prepare(self, lacking: ConfigError | None) -> PackageState:
+        """See which package the org has, and install it where that is wanted."""
 
         def progress(status: str, done: int, total: int) -> None:
             self.check_stop()
@@ -270,14 +275,12 @@ class _Cycle(Steps):
 
         state = await self.blocking(
             lambda: self.target.prepare(
-                self.settings.install_package, mappings, progress, dry_run=self.run_.dry_run
+                self.settings.install_package, lacking, progress, dry_run=self.run_.dry_run
             )
         )
         self.report.package = state
         if state.changed:
             self.report.events.append(("PackageInstalled", state.message))
-        if state.installed is False:
-            raise ConfigError(state.reason, state.message)
         return state
 
     # -- 2 observe, 3 desire -------------------------------------------------------------------

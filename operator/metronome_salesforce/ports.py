@@ -10,6 +10,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Protocol
 
+from metronome_salesforce.errors import ConfigError
 from metronome_salesforce.linking import Accounts
 from metronome_salesforce.mapping import ObjectMapping
 from metronome_salesforce.rows import ActualRow, Row, RowResult, Write
@@ -109,13 +110,14 @@ class Target(Protocol):
     def prepare(
         self,
         policy: str,
-        mappings: Sequence[ObjectMapping],
+        lacking: ConfigError | None,
         progress: Callable[[str, int, int], None],
         *,
         dry_run: bool = False,
     ) -> PackageState:
         """Install or upgrade the package where `policy` (Never, IfMissing, Always) says so.
 
+        `lacking` is why `check` has failed, None when it has not.
         What keeps it from being installed is in the state, not raised.
         """
 

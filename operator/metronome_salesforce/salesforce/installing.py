@@ -10,14 +10,11 @@ permission set of its own. Whose sets are whose can be seen only by users who ma
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from metronome_salesforce.errors import ConfigError
-from metronome_salesforce.mapping import ObjectMapping
 from metronome_salesforce.ports import PackageState
-from metronome_salesforce.salesforce.access import check_described
 from metronome_salesforce.salesforce.deploying import DeployReport, Progress, deploy
 from metronome_salesforce.salesforce.failures import PERMISSION_SET, RefusedError
 from metronome_salesforce.salesforce.package import (
@@ -98,28 +95,27 @@ def _numbers(version: str) -> tuple[int, ...]:
 def prepare(
     session: Session,
     policy: str,
-    mappings: Sequence[ObjectMapping],
+    lacking: ConfigError | None,
     *,
     dry_run: bool = False,
     progress: Progress = _silent,
 ) -> PackageState:
     """Install or upgrade the package as `policy` says, and tell what the org has then.
 
-    Never: only look. IfMissing: deploy to an org in which the user lacks any of `mappings` for
-    want of the package. Always: upgrade an older one as well. Never downgrades; a dry run and an
-    org whose package has a namespace are only looked at. What keeps it from being installed is in
-    the state, as reason and sentence; raises ConfigError and RetriableError for what has nothing to
-    do with the package.
+    `lacking` is what keeps the user from working with the org as it is. Never: only look.
+    IfMissing: deploy to an org without the package, and assign its permission set, if something is
+    lacking. Always: upgrade an older one as well. Never downgrades; a dry run and an org whose
+    package has a namespace are only looked at. What keeps it from being installed is in the state,
+    as reason and sentence; raises ConfigError and RetriableError for what has nothing to do with
+    the package.
     """
     looks_only = policy == NEVER or dry_run or bool(session.namespace)
-    version = installed_version(session)
-    done = ""
-    if version is None:
-        lacking = _lacking(session, mappings)
+    version, done = installed_version(session), ""
+    if lacking is not None or version is None:
         access = integration_access(session)
         if lacking is None and not access.assigned:
             return _of_unknown_version()
-        if lacking is not None and not access.assigned:
+        if lacking is not None and _is_unprovided(access, version):
             if looks_only or not access.visible:
                 return _absent(session, policy, lacking, access, dry_run=dry_run)
             try:
@@ -132,13 +128,9 @@ def prepare(
     return replace(state, message=done, changed=True) if done and not state.lacking else state
 
 
-def _lacking(session: Session, mappings: Sequence[ObjectMapping]) -> ConfigError | None:
-    """What the user does not see of all that a cycle needs."""
-    try:
-        check_described(session, mappings)
-    except ConfigError as error:
-        return error
-    return None
+def _is_unprovided(access: Access, version: str | None) -> bool:
+    """Whether the org has no package, or the user was not given it."""
+    return not access.assigned if access.visible else version is None
 
 
 def _provide(session: Session, access: Access, progress: Progress) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import date
 
+from metronome_salesforce.errors import ConfigError
 from metronome_salesforce.linking import Accounts
 from metronome_salesforce.mapping import (
     ACCOUNT,
@@ -59,14 +60,14 @@ class SalesforceTarget:
     def prepare(
         self,
         policy: str,
-        mappings: Sequence[ObjectMapping],
+        lacking: ConfigError | None,
         progress: Callable[[str, int, int], None],
         *,
         dry_run: bool = False,
     ) -> PackageState:
         """See `installing.prepare`."""
         return installing.prepare(
-            self._session, policy, mappings, dry_run=dry_run, progress=progress
+            self._session, policy, lacking, dry_run=dry_run, progress=progress
         )
 
     def past_runs(self, sync: str) -> list[PastRun]:
