@@ -14,6 +14,7 @@ from metronome_salesforce.report import Outcome
 from metronome_salesforce.sandbox.salesforce import ADMIN
 from metronome_salesforce.sandbox.salesforce.reports import ReportResult, run_report
 from tests.expectation import CUSTOMER, LINE, Content, Json
+from tests.package.versions import share_dashboards
 from tests.stage import NOW, Stage
 
 READER = "reader@sandbox.example"
@@ -44,7 +45,9 @@ class Company:
                 "Rows_Rejected__c": rejected, "Summary__c": f"Rejected {rejected}",
             }, username=stage.clerk())  # fmt: skip
         stage.org.add_user(READER, name="Sales Reader")
-        # The administrator deployed the dashboard, so everybody sees it with those eyes.
+        # The administrator deployed the dashboard, so everybody it is shared with sees it with
+        # those eyes.
+        share_dashboards(stage.org)
         for each in (READER, ADMIN):
             stage.org.assign_permission_set(each, "Metronome_User")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from metronome_salesforce.salesforce.package import package_files
 from metronome_salesforce.sandbox.salesforce import INTEGRATION, SalesforceOrg
+from tests.sandbox.salesforce import metadata_zip as md
 
 RIGHTS = ("ModifyMetadata", "CustomizeApplication", "AssignPermissionSets", "ViewSetup")
 """What it takes to deploy the package and to assign its permission sets."""
@@ -19,6 +20,20 @@ def let_install(org: SalesforceOrg) -> None:
     """Let the integration user do what an administrator does otherwise."""
     for right in RIGHTS:
         org.grant_permission(INTEGRATION, right)
+
+
+def share_dashboards(org: SalesforceOrg) -> None:
+    """Share the dashboard folder with everybody, as an administrator may after the deploy."""
+    folder = package_files()["dashboards/Metronome-meta.xml"].decode()
+    shares = (
+        "<folderShares><accessLevel>View</accessLevel><sharedTo>AllInternalUsers</sharedTo>"
+        "<sharedToType>Organization</sharedToType></folderShares>"
+    )
+    shared = folder.replace("    <name>", f"    {shares}<name>")
+    result = org.deploy(
+        md.package_zip({"dashboards/Metronome-meta.xml": shared}, {"Dashboard": ["Metronome"]})
+    )
+    assert result.success, result.problems
 
 
 def zipped(files: Mapping[str, bytes]) -> bytes:
