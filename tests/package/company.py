@@ -31,7 +31,7 @@ class Company:
         self.names = {record: name for name, record in self.accounts.items()}
         for number, name in ((0, "Acme"), (1, "Acme"), (2, "Beta")):
             stage.tenant.set_salesforce_account(stage.customer(number), self.accounts[name])
-        self._let_grants_expire(1, 59, 60, 61)
+        self._let_grants_expire(1, 30, 59, 60, 61)
         assert asyncio.run(stage.cycle()).outcome is Outcome.SUCCEEDED
         self.content: Content = stage.expected()
         self.line_names = {row.place: row.fields["Name"] for row in self.content[LINE].values()}
