@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from metronome_salesforce.linking import LinkRequest
 from metronome_salesforce.report import CycleReport, Outcome
 from metronome_salesforce.salesforce.package import package_files
 from metronome_salesforce.sandbox.salesforce import INTEGRATION
@@ -298,6 +299,16 @@ async def test_access_by_a_permission_set_of_the_org_s_own_is_enough(bare: Stage
     assert package(report) == (True, "VersionUnknown", None, False)
     assert bare.org.count("PermissionSetAssignment") == assignments
     assert len(bare.org.deploys) == 2
+
+
+async def test_a_link_in_an_org_without_the_package_says_so(bare: Stage) -> None:
+    account = bare.account("Acme")
+    customer = bare.tenant.customers()[0]["id"]
+    bare.links = [LinkRequest("acme", customer_id=customer, account_id=account)]
+    report = await bare.link()
+
+    assert (report.outcome, report.reason) == (Outcome.FAILED, "PackageMissing")
+    assert "metronome-salesforce package deploy" in report.message
 
 
 async def test_a_bare_integration_user_needs_to_see_no_permission_sets(stage: Stage) -> None:
