@@ -86,7 +86,7 @@ def org(empty_org: SalesforceOrg) -> SalesforceOrg:
     assert result.success, result.problems
     for each in (ADMIN, INTEGRATION):
         empty_org.assign_permission_set(each, "Sync")
-    # The tests of deploys and permission sets sign in as this user; by itself it has no such rights.
+    # Tests of deploys and permission sets sign in as this user, which has no such rights by itself.
     for right in SETUP_RIGHTS:
         empty_org.grant_permission(INTEGRATION, right)
     empty_org.statistics.reset()

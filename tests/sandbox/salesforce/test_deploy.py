@@ -398,7 +398,7 @@ def test_who_may_not_look_into_setup_sees_no_permission_sets(
     assert client.call("GET", "query", params=query).status_code == 200
     for right in ("AssignPermissionSets", "ViewSetup"):
         org.revoke_permission(INTEGRATION, right)
-    for sobject in ("PermissionSet", "PermissionSetAssignment"):
-        answer = client.call("GET", "query", params={"q": f"SELECT Id FROM {sobject}"})
+    for hidden in ("SELECT Id FROM PermissionSet", "SELECT Id FROM PermissionSetAssignment"):
+        answer = client.call("GET", "query", params={"q": hidden})
         assert answer.json()[0]["errorCode"] == "INVALID_TYPE"
     assert client.call("GET", "query", params={"q": "SELECT Id FROM User"}).status_code == 200
