@@ -219,8 +219,8 @@ def _absent(
             None,
             installed=None,
             reason="PermissionSetNotAssigned",
-            message=f'The permission set "{PERMISSION_SET}" is not assigned to the integration user; '
-            f"assign it, or {_ADMINISTRATOR}.",
+            message=f'The permission set "{PERMISSION_SET}" is not assigned to the integration '
+            f"user; assign it, or {_ADMINISTRATOR}.",
             lacking=True,
         )
     if session.namespace:
