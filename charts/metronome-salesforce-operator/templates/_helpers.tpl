@@ -112,3 +112,50 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
+
+{{/*
+Helm looks every kind up before it installs anything, so a release cannot bring a kind and a resource
+of that kind at once. Not empty where this is the case: the cluster is there (only then does Helm
+know kinds, and not just groups), it does not serve the kind, and this release installs it.
+*/}}
+{{- define "metronome-salesforce-operator.syncsMustWait" -}}
+{{- $apis := .Capabilities.APIVersions }}
+{{- if and .Values.syncs .Values.crds.enabled ($apis.Has "apps/v1/Deployment") (not ($apis.Has "metronome-salesforce.dev/v1alpha1/MetronomeSync")) }}true{{ end }}
+{{- end }}
+
+{{/* What the pods of hooks have in common with the operator's: where they may run, and as whom. */}}
+{{- define "metronome-salesforce-operator.helperPod" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.podSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "metronome-salesforce-operator.helperContainer" -}}
+image: {{ include "metronome-salesforce-operator.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+env:
+  {{- include "metronome-salesforce-operator.env" . | nindent 2 }}
+{{- with .Values.resources }}
+resources:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.securityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+volumeMounts:
+  {{- include "metronome-salesforce-operator.volumeMounts" . | nindent 2 }}
+{{- end }}
