@@ -40,7 +40,9 @@ def pod_of(manifests: list[Json]) -> Json:
 
 def environment(pod: Json) -> Json:
     """The environment of its container, by name."""
-    return {one["name"]: one.get("value", one.get("valueFrom")) for one in pod["containers"][0]["env"]}
+    return {
+        one["name"]: one.get("value", one.get("valueFrom")) for one in pod["containers"][0]["env"]
+    }
 
 
 @pytest.mark.parametrize("major", MAJORS)

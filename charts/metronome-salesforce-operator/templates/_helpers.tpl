@@ -63,11 +63,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - name: HTTPS_PROXY
   value: {{ . | quote }}
 {{- end }}
-{{- if or .Values.proxy.https .Values.proxy.noProxy }}
-# The kubelet puts the API server's address in: the proxy must not be asked for it.
+# The kubelet puts the API server's address in. Wherever a proxy comes from, it is not to be asked
+# for what is in the cluster.
 - name: NO_PROXY
   value: {{ concat (list "$(KUBERNETES_SERVICE_HOST)" "localhost" "127.0.0.1" ".svc" ".cluster.local") .Values.proxy.noProxy | join "," | quote }}
-{{- end }}
 {{- if .Values.caBundle.configMapName }}
 - name: SSL_CERT_FILE
   value: /etc/metronome-salesforce/ca/{{ .Values.caBundle.key }}
