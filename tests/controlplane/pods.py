@@ -8,7 +8,9 @@ process gets. Image, volumes and security context are not: they need a container
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -30,7 +32,7 @@ def environment_of(container: Json, **more: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for one in container.get("env", ()):
         if "valueFrom" in one:
-            assert one["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}, one
+            assert one["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name", one
             found[one["name"]] = POD_NAME
             continue
         text = one["value"]
@@ -89,28 +91,27 @@ class Pod(Operator):
 
 
 def run_to_end(
-    cluster: Cluster, folder: Path, namespace: str, pod: Json, **replaced: str
+    cluster: Cluster,
+    folder: Path,
+    namespace: str,
+    pod: Json,
+    replaced: Mapping[str, str] = MappingProxyType({}),
 ) -> list[subprocess.CompletedProcess[str]]:
     """Run a pod's containers one after the other, whatever comes of them.
 
-    `replaced` are addresses in their arguments that only a cluster's network knows, by what stands
-    in for them here; dots of a name are written `__`.
+    `replaced` are whole arguments, such as an address that only a cluster's network knows, by what
+    stands in for them here.
     """
     account = pod["serviceAccountName"]
     kubeconfig = kubeconfig_of(cluster, namespace, account, folder / "kubeconfig-hook")
-    results = []
-    for container in pod["containers"]:
-        command = command_of(container)
-        for name, value in replaced.items():
-            command = [word.replace(name.replace("__", "."), value) for word in command]
-        results.append(
-            subprocess.run(
-                command,
-                env=environment_of(container, HOME=str(folder), KUBECONFIG=str(kubeconfig)),
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=_SECONDS,
-            )
+    return [
+        subprocess.run(
+            [replaced.get(word, word) for word in command_of(container)],
+            env=environment_of(container, HOME=str(folder), KUBECONFIG=str(kubeconfig)),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_SECONDS,
         )
-    return results
+        for container in pod["containers"]
+    ]

@@ -1,8 +1,7 @@
 """What `helm test` runs: whether the installation works, each point as a line with ✔ or ✘.
 
-Arguments: the address of the operator's Service, then the MetronomeSyncs of the values, as
-`namespace/name`. Ends with 1 if a point is missing. The operator may have been started just now, so
-it gets a minute.
+Arguments: the seconds that the operator has to come up, the address of its Service, then the
+MetronomeSyncs of the values, as `namespace/name`. Ends with 1 if a point is missing.
 """
 
 import re
@@ -10,13 +9,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from functools import partial
 
 from kubernetes import client, config
 
 GROUP, VERSION = "metronome-salesforce.dev", "v1alpha1"
 KINDS = {"metronomesyncs", "customerlinks"}
-PATIENCE_SECONDS = 60.0
+NOT_FOUND = 404
 
 # The Service is in the cluster, where no proxy of the environment is to be asked.
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -31,17 +30,16 @@ def kinds_are_served() -> str:
     return f"the API server serves {' and '.join(sorted(KINDS))}"
 
 
-def operator_is_ready(address: str) -> str:
+def operator_is_ready(address: str, deadline: float) -> str:
     """It has seen what there is to do, and can be reached through the Service."""
-    read(f"{address}/readyz")
+    read(f"{address}/readyz", deadline)
     return "the operator is ready"
 
 
-def metrics_answer(address: str) -> str:
+def metrics_answer(address: str, deadline: float) -> str:
     """Prometheus will find something."""
-    found = re.search(
-        r'^metronome_salesforce_build_info\{version="(.+)"\} 1', read(f"{address}/metrics"), re.M
-    )
+    told = read(f"{address}/metrics", deadline)
+    found = re.search(r'^metronome_salesforce_build_info\{version="(.+)"\} 1', told, re.M)
     if found is None:
         raise ValueError("/metrics has no metronome_salesforce_build_info")
     return f"metrics are there, of version {found[1]}"
@@ -55,14 +53,14 @@ def sync_exists(sync: str) -> str:
             GROUP, VERSION, namespace, "metronomesyncs", name
         )
     except client.ApiException as error:
-        hint = "; helm upgrade with the same values creates it" if error.status == 404 else ""  # noqa: PLR2004 -- not found
+        again = "; helm upgrade with the same values creates it"
+        hint = again if error.status == NOT_FOUND else ""
         raise ValueError(f"MetronomeSync {sync}: {error.reason}{hint}") from error
     return f"MetronomeSync {sync} is there"
 
 
-def read(url: str) -> str:
-    """The text at the address, in the time that a pod needs to come up."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+def read(url: str, deadline: float) -> str:
+    """The text at the address, asked for until the deadline (monotonic seconds)."""
     while True:
         try:
             with _opener.open(url, timeout=5) as response:
@@ -74,20 +72,18 @@ def read(url: str) -> str:
             time.sleep(1)
 
 
-def checks(address: str, syncs: list[str]) -> Iterator[Callable[[], str]]:
-    """Everything that is to be looked at, in order."""
-    yield kinds_are_served
-    yield lambda: operator_is_ready(address)
-    yield lambda: metrics_answer(address)
-    for sync in syncs:
-        yield lambda sync=sync: sync_exists(sync)
-
-
-def main(address: str, *syncs: str) -> int:
+def main(seconds: str, address: str, *syncs: str) -> int:
     """Look at everything, however much is missing."""
     config.load_config()
+    deadline = time.monotonic() + float(seconds)
+    checks = [
+        kinds_are_served,
+        partial(operator_is_ready, address, deadline),
+        partial(metrics_answer, address, deadline),
+        *(partial(sync_exists, sync) for sync in syncs),
+    ]
     failed = 0
-    for check in checks(address, list(syncs)):
+    for check in checks:
         try:
             line = f"✔ {check()}"
         except (ValueError, OSError, client.ApiException) as error:
