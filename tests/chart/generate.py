@@ -1,8 +1,8 @@
 """Write what the chart has from elsewhere: `python -m tests.chart.generate` (`make chart`).
 
-The CRDs are copies of crds/; the schema of a MetronomeSync in values.schema.json is that of its CRD;
-the README's table of values is made from the comments in values.yaml; the golden files are what Helm
-renders. `test_generated.py` and `test_render.py` fail when one of them is not up to date.
+The CRDs are copies of crds/; the schema of a MetronomeSync in values.schema.json is that of its
+CRD; the README's table of values is made from the comments in values.yaml; the golden files are
+what Helm renders. `test_generated.py` and `test_render.py` fail when one of them is not up to date.
 """
 
 import json

@@ -44,14 +44,14 @@ def test_a_value_without_comment_is_noticed() -> None:
 
 
 def test_comments_become_lines_of_the_table() -> None:
-    text = "# What\n# it does.\na: 1\n# Of b.\nb:\n  # Of c.\n  c: x\n  # In one piece.\n  d:\n    e: {}\n"
+    text = "# What\n# it does.\na: 1\n# B.\nb:\n  # Of c.\n  c: x\n  # Whole.\n  d:\n    e: 2\n"
 
     found = [(one.path, one.meaning, one.default) for one in values(text)]
 
     expected = [
         ("a", "What it does.", 1),
         ("b.c", "Of c.", "x"),
-        ("b.d", "In one piece.", {"e": {}}),
+        ("b.d", "Whole.", {"e": 2}),
     ]
     assert expected == found
 
@@ -69,7 +69,7 @@ def test_versions_are_the_project_s() -> None:
 
 
 def test_annotations_name_the_kinds() -> None:
-    """What a catalogue shows of the CRDs is so; its examples are taken by them (see test_values)."""
+    """What a catalogue shows of the CRDs is so; for its examples see test_values."""
     crds = [yaml.safe_load(path.read_text("utf-8")) for path in CRDS.glob("*.yaml")]
     told = yaml.safe_load(chart_yaml()["annotations"]["artifacthub.io/crds"])
 

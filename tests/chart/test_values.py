@@ -1,4 +1,4 @@
-"""Values that are wrong are refused before anything is installed, with a message that says which."""
+"""Wrong values are refused before anything is installed, with a message that says which."""
 
 from typing import Any
 

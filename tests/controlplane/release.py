@@ -149,7 +149,7 @@ _CREATED = "jsonpath={.metadata.creationTimestamp}"
 
 
 def previous_chart(folder: Path) -> Path:
-    """A chart as an earlier version might have been: CRDs without fields and a column of today's."""
+    """A chart as an earlier version might have been: CRDs without one field and one column."""
     chart = folder / "metronome-salesforce-operator"
     shutil.copytree(CHART, chart)
     about = yaml.safe_load((chart / "Chart.yaml").read_text("utf-8"))

@@ -107,61 +107,27 @@ def fields(release: Release) -> set[str]:
 
 
 def test_from_an_older_version_to_uninstalled(release: Release, acme: Company) -> None:
-    """Install, upgrade, test, roll back, uninstall: the resources live on, and nothing runs twice."""
+    """Install, upgrade, test, roll back, uninstall: the resources live on, nothing runs twice."""
     values = LOOPBACK | {"syncs": {"acme": {"spec": acme.spec()}}}
-    cluster = release.cluster
-
-    # An older version, with an operator that has done its first cycle and linked a customer.
-    told = release.install(values, previous_chart(release.folder))
-    assert "NOT CREATED YET: the MetronomeSyncs" in told
-    cluster.wait_for_crds()
-    assert "dryRun" not in fields(release)
-    assert "NOT CREATED YET" not in release.upgrade(values, previous := release.folder / CHART.name)
-    assert previous.name in release.helm("list")
-    for document in references(acme):
-        cluster.kubectl("-n", NAMESPACE, "apply", "-f", "-", given=document)
-    with at_work(release) as space:
-        space.wait_for_run()
-        customer = link(space, acme)
-    before = space.get()
+    customer = older_version(release, acme, values)
     linked = accounts_of(acme, customer)
 
-    # The new version: the definitions with it, the resources as they were.
-    release.upgrade(values)
-    assert "dryRun" in fields(release)
-    after = space.get()
-    assert before["metadata"]["uid"] == after["metadata"]["uid"]
-    assert before["status"] == after["status"]
-    with at_work(release) as space:
-        head, line = space.kubectl("get", "msync").splitlines()
-        assert head.split()[:3] == ["NAME", "READY", "OUTCOME"]
-        assert "ORPHANED" in head
-        assert line.split()[:3] == ["acme", "True", "Succeeded"]
-        head, line = space.kubectl("get", "clink").splitlines()
-        assert head.split()[:2] == ["NAME", "READY"]
-        assert line.split()[:2] == ["robotics", "True"]
-        here = {SERVICE: f"http://127.0.0.1:{space.operator.port}"}
-        done, ran = release.test(here)
-        assert done.returncode == 0, (done, ran)
-        assert [line[0] for line in ran[0].stdout.splitlines()] == ["✔"] * 4
-        space.patch({"dryRun": True})
-        space.wait_for_run(2, outcome="Planned")
-        space.patch({"dryRun": None})
-        space.wait_for_run(3)
+    upgrade(release, values)
 
     # Back, and on again: still the same resources.
+    uid = release.get("msync", "acme")["metadata"]["uid"]
     release.helm("rollback", release.name, "2")
     assert "dryRun" not in fields(release)
     with at_work(release) as space:
         space.request("after-rollback")
         assert len(space.status()["history"]) == 4
-    assert before["metadata"]["uid"] == space.get()["metadata"]["uid"]
+    assert uid == space.get()["metadata"]["uid"]
     release.upgrade(values)
 
     # Gone, with the definitions and what people made; and there again.
     release.helm("uninstall", release.name)
-    assert crds(cluster) == {PLURAL, LINKS}
-    assert cluster.try_kubectl("get", f"clusterrole/{OPERATOR}").returncode == 1
+    assert crds(release.cluster) == {PLURAL, LINKS}
+    assert release.cluster.try_kubectl("get", f"clusterrole/{OPERATOR}").returncode == 1
     assert "robotics" in space.kubectl("get", "clink")
     assert accounts_of(acme, customer) == linked
     release.install(values)
@@ -172,9 +138,51 @@ def test_from_an_older_version_to_uninstalled(release: Release, acme: Company) -
     assert accounts_of(acme, customer) == {None}
 
 
+def older_version(release: Release, one: Company, values: Json) -> str:
+    """Install one, let it do its first cycle and link a customer, whose id is returned."""
+    chart = previous_chart(release.folder)
+    told = release.install(values, chart)
+    assert "NOT CREATED YET: the MetronomeSyncs" in told
+    release.cluster.wait_for_crds()
+    assert "dryRun" not in fields(release)
+    assert "NOT CREATED YET" not in release.upgrade(values, chart)
+    assert "metronome-salesforce-operator-0.0.1" in release.helm("list")
+    for document in references(one):
+        release.cluster.kubectl("-n", NAMESPACE, "apply", "-f", "-", given=document)
+    with at_work(release) as space:
+        space.wait_for_run()
+        return link(space, one)
+
+
+def upgrade(release: Release, values: Json) -> None:
+    """The new version: the definitions with it, and the resources as they were."""
+    before = release.get("msync", "acme")
+    release.upgrade(values)
+    after = release.get("msync", "acme")
+    assert "dryRun" in fields(release)
+    assert before["metadata"]["uid"] == after["metadata"]["uid"]
+    assert before["status"] == after["status"]
+
+    with at_work(release) as space:
+        head, line = space.kubectl("get", "msync").splitlines()
+        assert head.split()[:3] == ["NAME", "READY", "OUTCOME"]
+        assert "ORPHANED" in head
+        assert line.split()[:3] == ["acme", "True", "Succeeded"]
+        head, line = space.kubectl("get", "clink").splitlines()
+        assert head.split()[:2] == ["NAME", "READY"]
+        assert line.split()[:2] == ["robotics", "True"]
+        done, ran = release.test({SERVICE: f"http://127.0.0.1:{space.operator.port}"})
+        assert done.returncode == 0, (done, ran)
+        assert [line[0] for line in ran[0].stdout.splitlines()] == ["✔"] * 4
+        space.patch({"dryRun": True})
+        space.wait_for_run(2, outcome="Planned")
+        space.patch({"dryRun": None})
+        space.wait_for_run(3)
+
+
 @pytest.mark.parametrize("alive", [True, False], ids=["operator", "no-operator"])
 def test_uninstalled_with_its_crds(release: Release, acme: Company, *, alive: bool) -> None:
-    """Nothing hangs in a finalizer, whether or not an operator is there, and the org stays as is."""
+    """Nothing hangs in a finalizer, whether or not an operator is there; the org stays as it is."""
     release.install(LOOPBACK | {"crds": {"keep": False}})
     release.cluster.wait_for_crds()
     with ExitStack() as stack:
@@ -224,7 +232,7 @@ def test_a_broken_installation_fails_its_test(release: Release) -> None:
 
 
 def test_a_team_installs_it_in_its_own_namespaces(release: Release, tmp_path: Path) -> None:
-    """Who may do everything in two namespaces, and nothing in the cluster, can install it there."""
+    """Who may do all in two namespaces, and nothing in the cluster, can install it there."""
     cluster = release.cluster
     cluster.install_crds()
     for namespace in (NAMESPACE, "billing"):
@@ -296,8 +304,7 @@ def test_people_s_roles(release: Release) -> None:
         assert may("edit", "patch", resource)
         assert not may("edit", "patch", resource, "--subresource=status")
     for to in ("view", "edit", "admin"):
-        labelled = release.cluster.kubectl(
-            "get", "clusterroles", "-o", "name", "-l", f"rbac.authorization.k8s.io/aggregate-to-{to}=true",
-        )  # fmt: skip
+        label = f"rbac.authorization.k8s.io/aggregate-to-{to}=true"
+        labelled = release.cluster.kubectl("get", "clusterroles", "-o", "name", "-l", label)
         expected = {"view", "edit"} if to != "view" else {"view"}
         assert {one for one in ("view", "edit") if f"{OPERATOR}-{one}" in labelled} == expected

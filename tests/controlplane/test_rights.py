@@ -1,7 +1,7 @@
 """The operator lives on the rights it is given: they are enough, and none is idle.
 
-Given by the chart, and by examples/operator.yaml: both for the whole cluster and for namespaces. The
-examples are applied as they are, with the addresses and keys of an emulated company put in. The
+Given by the chart, and by examples/operator.yaml: both for the whole cluster and for namespaces.
+The examples are applied as they are, with the addresses and keys of an emulated company put in. The
 operator is the real process, with arguments and environment of the Deployment and the token of its
 ServiceAccount. What it asked for, and what allowed it, is read from the API server's audit log.
 """

@@ -39,7 +39,7 @@ def operator_is_ready(address: str, deadline: float) -> str:
 def metrics_answer(address: str, deadline: float) -> str:
     """Prometheus will find something."""
     told = read(f"{address}/metrics", deadline)
-    found = re.search(r'^metronome_salesforce_build_info\{version="(.+)"\} 1', told, re.M)
+    found = re.search(r'^metronome_salesforce_build_info\{version="(.+)"\} 1', told, re.MULTILINE)
     if found is None:
         raise ValueError("/metrics has no metronome_salesforce_build_info")
     return f"metrics are there, of version {found[1]}"
