@@ -60,11 +60,12 @@ chart: $(READY) ## Write the generated parts of the Helm chart and its golden fi
 
 .PHONY: test
 test: $(READY) ## Run the tests; needs nothing but this machine
-	$(BIN)/python -m pytest -m "not cluster and not package and not image" -n $(WORKERS) --dist loadfile --ignore=tests/benchmarks $(ARGS)
+	$(BIN)/python -m pytest -m "not cluster and not package and not browser and not image" -n $(WORKERS) --dist loadfile --ignore=tests/benchmarks $(ARGS)
 
 # A given cluster is not ours to kill or restart, which is all that test_own.py does, nor to install
-# roles in, and its audit log, which test_rights.py reads, is out of reach.
-CLUSTER_ARGS := $(if $(filter 1,$(TEST_USE_KUBECONFIG)),$(addprefix --ignore=tests/controlplane/,test_own.py test_rights.py))
+# roles or the chart in, and its audit log, which test_rights.py reads, is out of reach.
+OWN_CLUSTER := test_own.py test_rights.py test_helm.py test_two_operators.py
+CLUSTER_ARGS := $(if $(filter 1,$(TEST_USE_KUBECONFIG)),$(addprefix --ignore=tests/controlplane/,$(OWN_CLUSTER)))
 
 .PHONY: test-cluster
 test-cluster: $(READY) ## Run the tests that need a real kube-apiserver; builds one with Go the first time
@@ -79,6 +80,15 @@ test-package: $(READY) ## Run the tests that deploy with the Salesforce CLI; ins
 .PHONY: test-image
 test-image: $(READY) ## Carry out the Dockerfile's steps and run the operator as the image does; needs pip's index
 	$(BIN)/python -m pytest -m image -p tests.controlplane.strict tests/image $(ARGS)
+
+.PHONY: test-browser
+test-browser: $(READY) ## Run the tests of the sandbox's web pages; needs Chromium
+	$(BIN)/python -m tests.pages.chromium
+	$(BIN)/python -m pytest -m browser -p tests.controlplane.strict tests/pages $(ARGS)
+
+.PHONY: screenshots
+screenshots: $(READY) ## Take the README's screenshots of the sandbox's web pages again; needs Chromium
+	$(BIN)/python -m tests.pages.screenshots docs/images
 
 .PHONY: demo
 demo: $(READY) ## Show a sync from start to end, on emulated services
