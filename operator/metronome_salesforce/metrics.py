@@ -44,6 +44,7 @@ _SYNC = ("namespace", "name")
 _BUCKETS = (5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 21600)
 _READY = {"True": 1, "False": 0, "Unknown": -1}
 _LINK_STOPPED = "Stopped"
+_LINK_OUTCOMES = (Outcome.SUCCEEDED, Outcome.PARTIALLY_FAILED, Outcome.FAILED)
 _CUSTOMER_STATES = ("linked", "orphaned", "archived")
 _PACKAGE_STATES = ("installed", "newer", "outdated", "missing", "unknown")
 _WAITING = frozenset({"Queued", "WaitingForLease"})
@@ -331,6 +332,9 @@ class Metrics:
         for name in (*spec.objects, ACCOUNT_SUMMARY.name):
             for operation, outcome in _USUAL:
                 self._rows.labels(*key, name, operation, outcome)
+        for outcome in (*_LINK_OUTCOMES, _LINK_STOPPED):
+            self._link_runs.labels(*key, outcome)
+        self._edits.labels(*key)
         self._errors.labels(*key)
 
     def _show_times(
