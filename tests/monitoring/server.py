@@ -27,13 +27,15 @@ Sample = tuple[dict[str, str], float]
 class Prometheus:
     """A Prometheus that scrapes one operator every second, and evaluates the chart's alerts."""
 
-    url: str
+    address: str
     log: Path
 
     def get(self, path: str, **parameters: str) -> Any:
         """The data of an API call, which must succeed."""
         query = urllib.parse.urlencode(parameters)
-        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{query}", timeout=10) as response:
+        with urllib.request.urlopen(
+            f"http://{self.address}/api/v1/{path}?{query}", timeout=10
+        ) as response:
             answer = json.load(response)
         assert answer["status"] == "success", answer
         return answer["data"]
@@ -94,7 +96,7 @@ def prometheus(folder: Path, operator: str) -> Iterator[Prometheus]:
             stderr=subprocess.STDOUT,
         )
     try:
-        found = Prometheus(f"http://127.0.0.1:{port}", log)
+        found = Prometheus(f"127.0.0.1:{port}", log)
         eventually(lambda: _is_ready(found), told=lambda: log.read_text("utf-8"))
         yield found
     finally:
@@ -108,7 +110,7 @@ def prometheus(folder: Path, operator: str) -> Iterator[Prometheus]:
 
 def _is_ready(one: Prometheus) -> bool:
     try:
-        with urllib.request.urlopen(f"{one.url}/-/ready", timeout=5) as response:
+        with urllib.request.urlopen(f"http://{one.address}/-/ready", timeout=5) as response:
             return bool(response.status == 200)
     except OSError:
         return False
