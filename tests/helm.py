@@ -56,7 +56,7 @@ def definitions(minor: str) -> dict[str, Any]:
     path = _folder() / f"kubernetes-{minor}.json"
     if not path.exists():
         raise ToolMissingError(f"The OpenAPI of Kubernetes is missing: run `make env` ({path}).")
-    found: dict[str, Any] = json.loads(path.read_text("utf-8"))["definitions"]
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))["$defs"]
     return found
 
 

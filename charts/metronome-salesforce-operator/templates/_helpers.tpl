@@ -63,11 +63,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - name: HTTPS_PROXY
   value: {{ . | quote }}
 {{- end }}
-{{- if or .Values.proxy.https .Values.proxy.noProxy }}
-# The kubelet puts the API server's address in: the proxy must not be asked for it.
+# The kubelet puts the API server's address in. Wherever a proxy comes from, it is not to be asked
+# for what is in the cluster.
 - name: NO_PROXY
   value: {{ concat (list "$(KUBERNETES_SERVICE_HOST)" "localhost" "127.0.0.1" ".svc" ".cluster.local") .Values.proxy.noProxy | join "," | quote }}
-{{- end }}
 {{- if .Values.caBundle.configMapName }}
 - name: SSL_CERT_FILE
   value: /etc/metronome-salesforce/ca/{{ .Values.caBundle.key }}
@@ -111,4 +110,51 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}
+{{- end }}
+
+{{/*
+Helm looks every kind up before it installs anything, so a release cannot bring a kind and a resource
+of that kind at once. Not empty where this is the case: the cluster is there (only then does Helm
+know kinds, and not just groups), it does not serve the kind, and this release installs it.
+*/}}
+{{- define "metronome-salesforce-operator.syncsMustWait" -}}
+{{- $apis := .Capabilities.APIVersions }}
+{{- if and .Values.syncs .Values.crds.enabled ($apis.Has "apps/v1/Deployment") (not ($apis.Has "metronome-salesforce.dev/v1alpha1/MetronomeSync")) }}true{{ end }}
+{{- end }}
+
+{{/* What the pods of hooks have in common with the operator's: where they may run, and as whom. */}}
+{{- define "metronome-salesforce-operator.helperPod" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.podSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "metronome-salesforce-operator.helperContainer" -}}
+image: {{ include "metronome-salesforce-operator.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+env:
+  {{- include "metronome-salesforce-operator.env" . | nindent 2 }}
+{{- with .Values.resources }}
+resources:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.securityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+volumeMounts:
+  {{- include "metronome-salesforce-operator.volumeMounts" . | nindent 2 }}
 {{- end }}
