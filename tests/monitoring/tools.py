@@ -1,8 +1,12 @@
-"""promtool and prometheus for the tests: programs of the machine, as Debian packages them."""
+"""promtool and prometheus for the tests: programs of the machine, as Debian packages them.
+
+`make test-monitoring` runs this file first, which says in a sentence what is missing.
+"""
 
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from tests.kubectl import ToolMissingError
@@ -37,3 +41,18 @@ def promtool(*arguments: str | Path, given: bytes = b"") -> subprocess.Completed
     )
     out, err = done.stdout.decode(), done.stderr.decode()
     return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+
+
+def main() -> int:
+    """Print where the programs are; 1 and a sentence where one is not."""
+    for name in ("promtool", "prometheus"):
+        try:
+            sys.stdout.write(f"{name} for the tests: {tool(name)}\n")
+        except ToolMissingError as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
