@@ -60,7 +60,7 @@ chart: $(READY) ## Write the generated parts of the Helm chart and its golden fi
 
 .PHONY: test
 test: $(READY) ## Run the tests; needs nothing but this machine
-	$(BIN)/python -m pytest -m "not cluster and not package and not browser and not image" -n $(WORKERS) --dist loadfile --ignore=tests/benchmarks $(ARGS)
+	$(BIN)/python -m pytest -m "not (cluster or package or browser or image or monitoring)" -n $(WORKERS) --dist loadfile --ignore=tests/benchmarks $(ARGS)
 
 # A given cluster is not ours to kill or restart, which is all that test_own.py does, nor to install
 # roles or the chart in, and its audit log, which test_rights.py reads, is out of reach.
@@ -85,6 +85,11 @@ test-image: $(READY) ## Carry out the Dockerfile's steps and run the operator as
 test-browser: $(READY) ## Run the tests of the sandbox's web pages; needs Chromium
 	$(BIN)/python -m tests.pages.chromium
 	$(BIN)/python -m pytest -m browser -p tests.controlplane.strict tests/pages $(ARGS)
+
+.PHONY: test-monitoring
+test-monitoring: $(READY) ## Run the tests of alerts and dashboard on a real Prometheus, which must be installed
+	$(BIN)/python -m tests.monitoring.tools
+	$(BIN)/python -m pytest -m monitoring -p tests.controlplane.strict -n $(WORKERS) --dist loadfile tests/monitoring $(ARGS)
 
 .PHONY: screenshots
 screenshots: $(READY) ## Take the README's screenshots of the sandbox's web pages again; needs Chromium
