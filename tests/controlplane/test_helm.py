@@ -5,6 +5,7 @@ arguments, environment and account of their manifests (see `pods`).
 """
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -180,6 +181,27 @@ def upgrade(release: Release, values: Json) -> None:
         space.wait_for_run(3)
 
 
+def test_a_pod_that_is_stopped_in_a_cycle_ends_in_time(release: Release, acme: Company) -> None:
+    """Well inside terminationGracePeriodSeconds; the next one need not wait for a Lease."""
+    release.install(LOOPBACK)
+    release.cluster.wait_for_crds()
+    acme.slow_down(20)
+    with at_work(release) as space:
+        space.start(acme)
+        space.wait(lambda status: condition(status, "Reconciling")[0] == "True")
+        space.operator.only_child()
+        began = time.monotonic()
+        code = space.operator.stop()
+        took = time.monotonic() - began
+        acme.metronome.faults.clear()
+        space.operator.start()
+        space.wait(lambda status: status.get("lastSuccessTime"))
+
+    assert code == 0
+    assert took < release.pod()["terminationGracePeriodSeconds"] / 2
+    assert "WaitingForLease" not in space.operator.log_text()
+
+
 @pytest.mark.parametrize("alive", [True, False], ids=["operator", "no-operator"])
 def test_uninstalled_with_its_crds(release: Release, acme: Company, *, alive: bool) -> None:
     """Nothing hangs in a finalizer, whether or not an operator is there; the org stays as it is."""
@@ -255,6 +277,21 @@ def test_a_team_installs_it_in_its_own_namespaces(release: Release, tmp_path: Pa
     release.helm("uninstall", release.name)
 
     assert cluster.kubectl("-n", "billing", "get", "roles", "-o", "name") == ""
+
+
+def test_crds_that_were_applied_by_hand_are_taken_over(release: Release) -> None:
+    """Not silently: with the option that says so."""
+    cluster = release.cluster
+    cluster.install_crds()
+    arguments = ("install", release.name, CHART, "--create-namespace")
+
+    refused = release.try_helm(*arguments)
+    assert refused.returncode == 1
+    assert "invalid ownership metadata" in refused.stderr
+    release.helm(*arguments, "--take-ownership")
+
+    crd = release.get("crd", f"{PLURAL}.{GROUP}")
+    assert crd["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "Helm"
 
 
 def test_pods_pass_the_strictest_pod_security(release: Release) -> None:
