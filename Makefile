@@ -23,16 +23,18 @@ help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: env
-env: $(READY) ## Make .venv with everything pinned, and fetch kubectl for the tests
+env: $(READY) ## Make .venv with everything pinned, and fetch kubectl and helm for the tests
 
 # Older than a file it was made from, it is brought up to date; else this takes no time.
-$(READY): pyproject.toml requirements/dev.txt requirements/tools.txt tests/kubectl.py
+$(READY): pyproject.toml requirements/dev.txt requirements/tools.txt requirements/chart.txt \
+  tests/kubectl.py tests/helm.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "make env needs Python 3.11 or newer, and $(PYTHON) is not: name one with PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m tests.kubectl
+	$(BIN)/python -m tests.helm
 	@touch $@
 
 .PHONY: lint
@@ -52,13 +54,18 @@ format: $(READY) ## Format the code and mend what ruff can mend
 package: $(READY) ## Write the generated part of the Salesforce package after a change to objects.py
 	$(BIN)/python -m tests.package.generate
 
+.PHONY: chart
+chart: $(READY) ## Write the generated parts of the Helm chart and its golden files again
+	$(BIN)/python -m tests.chart.generate
+
 .PHONY: test
 test: $(READY) ## Run the tests; needs nothing but this machine
-	$(BIN)/python -m pytest -m "not cluster and not package and not browser" -n $(WORKERS) --dist loadfile --ignore=tests/benchmarks $(ARGS)
+	$(BIN)/python -m pytest -m "not (cluster or package or browser or image or monitoring)" -n $(WORKERS) --dist loadfile --ignore=tests/benchmarks $(ARGS)
 
 # A given cluster is not ours to kill or restart, which is all that test_own.py does, nor to install
-# roles in, and its audit log, which test_rights.py reads, is out of reach.
-CLUSTER_ARGS := $(if $(filter 1,$(TEST_USE_KUBECONFIG)),$(addprefix --ignore=tests/controlplane/,test_own.py test_rights.py))
+# roles or the chart in, and its audit log, which test_rights.py reads, is out of reach.
+OWN_CLUSTER := test_own.py test_rights.py test_helm.py test_two_operators.py
+CLUSTER_ARGS := $(if $(filter 1,$(TEST_USE_KUBECONFIG)),$(addprefix --ignore=tests/controlplane/,$(OWN_CLUSTER)))
 
 .PHONY: test-cluster
 test-cluster: $(READY) ## Run the tests that need a real kube-apiserver; builds one with Go the first time
@@ -70,10 +77,19 @@ test-package: $(READY) ## Run the tests that deploy with the Salesforce CLI; ins
 	$(BIN)/python -m tests.salesforce_cli.install
 	$(BIN)/python -m pytest -m package -p tests.controlplane.strict -n $(WORKERS) --dist loadfile tests/cli_package $(ARGS)
 
+.PHONY: test-image
+test-image: $(READY) ## Carry out the Dockerfile's steps and run the operator as the image does; needs pip's index
+	$(BIN)/python -m pytest -m image -p tests.controlplane.strict tests/image $(ARGS)
+
 .PHONY: test-browser
 test-browser: $(READY) ## Run the tests of the sandbox's web pages; needs Chromium
 	$(BIN)/python -m tests.pages.chromium
 	$(BIN)/python -m pytest -m browser -p tests.controlplane.strict tests/pages $(ARGS)
+
+.PHONY: test-monitoring
+test-monitoring: $(READY) ## Run the tests of alerts and dashboard on a real Prometheus, which must be installed
+	$(BIN)/python -m tests.monitoring.tools
+	$(BIN)/python -m pytest -m monitoring -p tests.controlplane.strict -n $(WORKERS) --dist loadfile tests/monitoring $(ARGS)
 
 .PHONY: screenshots
 screenshots: $(READY) ## Take the README's screenshots of the sandbox's web pages again; needs Chromium

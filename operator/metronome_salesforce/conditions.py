@@ -142,9 +142,12 @@ def finished(
         "lastRun": replacing(status.get("lastRun"), run),
         "history": _history(status.get("history") or (), run)[:history_limit],
         "failedAttempts": _failed_attempts(status, report, moment.generation),
+        "unsuccessfulRuns": _unsuccessful_runs(status, report),
     }
     if report.customers:
         patch["customers"] = dict(report.customers)
+    if report.spend:
+        patch["currentSpend"] = replacing(status.get("currentSpend"), report.spend)
     if report.package is not None:
         version = report.package.version
         patch["package"] = None if version is None else {"installedVersion": version}
@@ -169,7 +172,7 @@ def essence(status: Status, moment: Moment, patch: Status, *, times: bool) -> Js
     """
     run = patch["lastRun"]
     kept = ["id", "trigger", "generation", "outcome", "reason", "retry", "full"]
-    more = ["failedAttempts", "lastHandledRequest", "lastHandledFullResync"]
+    more = ["failedAttempts", "unsuccessfulRuns", "lastHandledRequest", "lastHandledFullResync"]
     ended = timestamp(moment.at)
     if times:
         kept, ended = [*kept, "startedAt"], run["finishedAt"]
@@ -480,6 +483,18 @@ def _failed_attempts(status: Status, report: CycleReport, generation: int) -> in
     last = status.get("lastRun") or {}
     same = (last.get("reason"), last.get("generation")) == (report.reason, generation)
     return 1 + (int(status.get("failedAttempts") or 0) if same else 0)
+
+
+def _unsuccessful_runs(status: Status, report: CycleReport) -> int:
+    """How many runs in a row did not succeed, for whatever reasons; a dry run does not count."""
+    before = int(status.get("unsuccessfulRuns") or 0)
+    match report.outcome:
+        case Outcome.SUCCEEDED:
+            return 0
+        case Outcome.PLANNED:
+            return before
+        case _:
+            return before + 1
 
 
 def _get(status: Status, kind: str) -> Mapping[str, Any] | None:

@@ -20,6 +20,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from time import perf_counter
 
+from metronome_salesforce import spending
 from metronome_salesforce.deciding import Decided, decide_all, facts, named_accounts, verdicts
 from metronome_salesforce.errors import (
     ConfigError,
@@ -300,6 +301,11 @@ class _Cycle(Steps):
             self.check_stop()
             self.plan.add_desired(batch)
         self._desire_accounts()
+        self.report.spend = spending.totals(
+            (spending.ORPHANED if one.account is None else spending.LINKED, spend)
+            for id_, one in self.decisions.items()
+            if (spend := self.source.current_spend(id_))
+        )
         return scope
 
     @property

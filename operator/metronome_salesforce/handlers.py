@@ -106,6 +106,7 @@ def run(
         )
 
     health = Health()
+    metrics.show_health(health.watch_lags, health.list_age)
     try:
         with HealthServer(
             health, lambda: (metrics.render(), CONTENT_TYPE), options.host, options.port

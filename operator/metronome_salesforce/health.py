@@ -115,6 +115,7 @@ class Health:
         self._beat: float | None = None
         self._looked: float | None = None
         self._listed = False
+        self._listed_at = clock()
         self._stopping = False
 
     async def beat(self) -> None:
@@ -130,6 +131,7 @@ class Health:
     def listed(self, versions: Mapping[str, str]) -> None:
         """Note what the list showed (uid to resourceVersion)."""
         self._listed = True
+        self._listed_at = self._clock()
         self.lag.listed(versions, self._clock())
 
     def links_listed(self, versions: Mapping[str, str]) -> None:
@@ -139,6 +141,18 @@ class Health:
     def stopping(self) -> None:
         """Note that the operator is on its way out: not ready any more, and alive."""
         self._stopping = True
+
+    def watch_lags(self) -> dict[str, float]:
+        """How many seconds the watch of each resource (its plural) is behind the list."""
+        now = self._clock()
+        return {
+            "metronomesyncs": self.lag.seconds(now),
+            "customerlinks": self.link_lag.seconds(now),
+        }
+
+    def list_age(self) -> float:
+        """How many seconds ago the MetronomeSyncs were last listed, else since the start."""
+        return self._clock() - self._listed_at
 
     def trouble(self) -> str | None:
         """Why the operator has to be restarted, or None."""

@@ -364,6 +364,7 @@ class LinkWorker:
         self._watch.used(versions)
         self._runtime.metrics.linked(self._side.key, report)
         self._runtime.metrics.requested(self._side.key, self._runs.take_calls())
+        self._runtime.metrics.show_quota(self._side.key, self._runs.quota)
         if report is None:
             logger.warning("a link run was stopped: the Lease is lost; it is tried again")
             self._not_before = now() + self._runtime.timing.poll

@@ -56,6 +56,7 @@ class Watch:
             return []
         finally:
             self._runtime.metrics.requested(self._key, self._runs.take_calls())
+            self._runtime.metrics.show_quota(self._key, self._runs.quota)
         if self._trouble is not None:
             logger.info("changes in Salesforce can be seen again")
         self._trouble, self._failures = None, 0

@@ -4,7 +4,7 @@ The edges implement these without inheriting from them; `tests/memory.py` holds 
 implementations.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -276,6 +276,9 @@ class Source(Protocol):
 
     def account_summary(self, customer_ids: Collection[str]) -> Summary | None:
         """The summary of an Account with these customers; None if not all of it was read."""
+
+    def current_spend(self, customer_id: str) -> Mapping[str, Decimal]:
+        """The spend of a customer that `fetch` has read, by unit; empty if not all was read."""
 
     async def confirm_gone(
         self, name: str, rows: Sequence[tuple[str, str]], scope: Scope

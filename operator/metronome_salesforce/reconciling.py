@@ -131,7 +131,7 @@ class SyncWorker:
     async def _step(self) -> None:
         """Look at the newest body and do what it asks for, or wait until it may ask for more."""
         self._woken.clear()
-        self._runtime.metrics.show(self.key, self._status)
+        self._show_metrics()
         try:
             sync = parse_sync(self._body)
         except ConfigError as error:
@@ -379,7 +379,6 @@ class SyncWorker:
             self._runtime.metrics.failed(self.key)
             await self._show_essence(finished)
         self._run_id = None  # it is over: nothing after this can interrupt it
-        self._runtime.metrics.show(self.key, self._status)
         await self.tell(conditions.events(before, self._status, report))
 
     async def _show_essence(self, finished: Json) -> None:
@@ -438,6 +437,14 @@ class SyncWorker:
             else:
                 return
 
+    def _show_metrics(self) -> None:
+        """Show what the newest body says, so that a restarted operator knows it at once."""
+        try:
+            spec = parse_sync(self._body).spec
+        except ConfigError:
+            spec = None
+        self._runtime.metrics.show(self.key, self._body, spec)
+
     async def _show_progress(self, progress: Progress) -> None:
         """Write how far the cycle is, if that works at once; the next one tells it anyway."""
         patch = conditions.progressed(progress.stage, progress.done, progress.total)
@@ -461,6 +468,7 @@ class SyncWorker:
         old, new = self._body["metadata"], body["metadata"]
         if is_newer(new["resourceVersion"], old["resourceVersion"]):
             self._body = body
+            self._show_metrics()
             # The answer to our own write may be the first to tell of another's: the watch, which
             # comes later with the same version, brings nothing new then.
             if any(old.get(name) != new.get(name) for name in ("generation", "annotations")):

@@ -69,9 +69,10 @@ class CycleReport:
     """One run, as JSON-able values: times are RFC 3339 UTC, durations seconds.
 
     `reason` and `message` are those of a condition. For a dry run `rows` counts what would happen.
-    `customers` counts by link state (total, linked, orphaned, archived). `notes` counts what was
-    cut, malformed or seen twice. `events` are facts worth an Event: (reason, sentence) pairs.
-    `quota` is the org's daily API quota after the run (used, maximum). `rejected_since` has
+    `customers` counts by link state (total, linked, orphaned, archived), `spend` has their current
+    spend by link state and currency, empty when the run ended before it was known. `notes` counts
+    what was cut, malformed or seen twice. `events` are facts worth an Event: (reason, sentence)
+    pairs. `quota` is the org's daily API quota after the run (used, maximum). `rejected_since` has
     the oldest day (such as 2026-02-28) with rejected rows of "invoices" and of "usage". `links`
     says what became of each CustomerLink. `write_back` tells why Account ids could not be stored in
     Metronome (reason, sentence). `package` is what the org has of the Metronome package, None when
@@ -97,6 +98,7 @@ class CycleReport:
     rejected_operations: dict[str, dict[str, int]] = field(default_factory=dict)
     rejected_since: dict[str, str] = field(default_factory=dict)
     customers: dict[str, int] = field(default_factory=dict)
+    spend: dict[str, dict[str, str]] = field(default_factory=dict)
     notes: dict[str, dict[str, int]] = field(default_factory=dict)
     events: list[tuple[str, str]] = field(default_factory=list)
     quota: dict[str, int] | None = None

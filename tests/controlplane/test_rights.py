@@ -1,13 +1,11 @@
-"""The operator lives on the rights in examples/operator.yaml: they are enough, and none is idle.
+"""The operator lives on the rights it is given: they are enough, and none is idle.
 
-The examples are applied as they are, with the addresses and keys of an emulated company put in.
-The operator is the real process, with the arguments of the Deployment and the token of its
+Given by the chart, and by examples/operator.yaml: both for the whole cluster and for namespaces.
+The examples are applied as they are, with the addresses and keys of an emulated company put in. The
+operator is the real process, with arguments and environment of the Deployment and the token of its
 ServiceAccount. What it asked for, and what allowed it, is read from the API server's audit log.
 """
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,7 +17,9 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.chart.render import documents, template
 from tests.controlplane.launch import ControlPlane
+from tests.controlplane.pods import Pod
 from tests.e2e.suite import (
     GROUP,
     ROOT,
@@ -28,7 +28,6 @@ from tests.e2e.suite import (
     Cluster,
     Company,
     Json,
-    Operator,
     Space,
     company,
     condition,
@@ -65,39 +64,65 @@ class Right:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """What a person applies to install the operator, and the arguments it is started with."""
+    """What a person applies to install the operator."""
 
     documents: list[Json]
-    arguments: list[str]
+
+    def all(self, *kinds: str) -> list[Json]:
+        """The documents of these kinds."""
+        return [one for one in self.documents if one["kind"] in kinds]
 
     def only(self, *kinds: str) -> Json:
         """The one document of these kinds."""
-        (document,) = (one for one in self.documents if one["kind"] in kinds)
+        (document,) = self.all(*kinds)
         return document
 
+    def pod(self) -> Json:
+        """The operator's."""
+        spec: Json = self.only("Deployment")["spec"]["template"]["spec"]
+        return spec
+
+    def bindings(self) -> list[Json]:
+        """Those that bind the operator's account."""
+        name = self.pod()["serviceAccountName"]
+        account = {"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}
+        bindings = self.all("RoleBinding", "ClusterRoleBinding")
+        assert all(one["subjects"] == [account] for one in bindings)
+        return bindings
+
     def rights(self) -> set[Right]:
-        """Every single right of the role; a wildcard counts as a right that nothing uses."""
+        """Every single right of its roles; a wildcard counts as a right that nothing uses."""
+        roles = [
+            role
+            for binding in self.bindings()
+            for role in self.all(binding["roleRef"]["kind"])
+            if role["metadata"]["name"] == binding["roleRef"]["name"]
+            and role["metadata"].get("namespace") == binding["metadata"].get("namespace")
+        ]
+        assert len(roles) == len(self.bindings())
         return {
             Right(*one)
-            for rule in self.only("Role", "ClusterRole")["rules"]
+            for role in roles
+            for rule in role["rules"]
             for one in product(
                 rule["apiGroups"], rule["resources"], rule["verbs"], rule.get("resourceNames", [""])
             )
         }
 
 
-def one_namespace() -> Installation:
+def example_for_one_namespace() -> Installation:
     """The example as it is."""
-    documents = list(yaml.safe_load_all((EXAMPLES / "operator.yaml").read_text()))
-    (deployment,) = (one for one in documents if one["kind"] == "Deployment")
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    return Installation(documents, container["args"])
+    documents_ = list(yaml.safe_load_all((EXAMPLES / "operator.yaml").read_text()))
+    example_ = Installation(documents_)
+    settings = [{"name": name, "value": value} for name, value in SETTINGS.items()]
+    example_.pod()["containers"][0]["env"] += settings
+    return example_
 
 
-def whole_cluster() -> Installation:
+def example_for_the_cluster() -> Installation:
     """The example changed as its first lines say for the whole cluster."""
-    example = one_namespace()
-    role, binding = example.only("Role"), example.only("RoleBinding")
+    example_ = example_for_one_namespace()
+    role, binding = example_.only("Role"), example_.only("RoleBinding")
     role["kind"], binding["kind"] = "ClusterRole", "ClusterRoleBinding"
     binding["roleRef"]["kind"] = "ClusterRole"
     for document in (role, binding):
@@ -111,9 +136,44 @@ def whole_cluster() -> Installation:
             "verbs": ["list", "watch"],
         }
     )
-    at = example.arguments.index("--namespace")
-    del example.arguments[at : at + 2]
-    return example
+    arguments = example_.pod()["containers"][0]["args"]
+    at = arguments.index("--namespace")
+    del arguments[at : at + 2]
+    return example_
+
+
+def chart(**values: Any) -> Installation:
+    """The chart, with what emulated services on loopback need; hooks are not applied."""
+    needed = {
+        "fullnameOverride": USER.rpartition(":")[2],
+        "hosts": {"allowed": SETTINGS["METRONOME_SALESFORCE_ALLOWED_HOSTS"].split(",")},
+        "extraEnv": [{"name": "METRONOME_SALESFORCE_ALLOW_HTTP", "value": "true"}],
+    }
+    rendered = documents(template(needed | values, "--no-hooks"))
+    served = [NAMESPACE, *values.get("watchNamespaces", [])]
+    spaces = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        for name in dict.fromkeys(served)
+    ]
+    return Installation([*spaces, *rendered])
+
+
+def chart_for_namespaces() -> Installation:
+    """Two namespaces, and Secrets and ConfigMaps by name."""
+    installation = chart(
+        watchNamespaces=[NAMESPACE, "billing"],
+        rbac={"secretNames": ["metronome", "salesforce"], "configMapNames": ["corporate-ca"]},
+    )
+    cluster_wide = {one["metadata"]["name"] for one in installation.all("ClusterRole")}
+    # Those are for people, and nobody is bound to them.
+    assert {name.rpartition("-")[2] for name in cluster_wide} == {"view", "edit"}
+    assert installation.all("ClusterRoleBinding") == []
+    return installation
+
+
+def chart_for_the_cluster() -> Installation:
+    """As it is by default."""
+    return chart()
 
 
 # -- what is asked for -----------------------------------------------------------------------------
@@ -138,47 +198,7 @@ def uses(requests: list[Json]) -> set[Right]:
     return found
 
 
-# -- the operator and the company ------------------------------------------------------------------
-
-
-class Pod(Operator):
-    """The operator as the Deployment starts it, with one ServiceAccount's token and no other."""
-
-    def __init__(self, cluster: Cluster, folder: Path, arguments: list[str]) -> None:
-        super().__init__(cluster, folder / "operator.log")
-        self._command = arguments
-        self._kubeconfig = _kubeconfig_of_account(cluster, folder / "operator-kubeconfig")
-
-    def start(self) -> None:
-        """Start it and wait until it is ready."""
-        # Where the tests run in a pod, its account would go before KUBECONFIG.
-        inherited = {key: os.environ[key] for key in os.environ if "KUBE" not in key}
-        with self.log.open("ab") as stream:
-            self._process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "metronome_salesforce", *self._command),
-                    *("--host", "127.0.0.1", "--port", str(self.port)),
-                ],
-                env=inherited
-                | SETTINGS
-                | {"KUBECONFIG": str(self._kubeconfig), "POD_NAME": "operator-0"},
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        eventually(lambda: self.pid and self.probe("/readyz")[0] == 200, told=self.log_text)
-
-
-def _kubeconfig_of_account(cluster: Cluster, path: Path) -> Path:
-    """A kubeconfig for the same server that knows the operator's ServiceAccount only."""
-    token = cluster.kubectl("-n", NAMESPACE, "create", "token", USER.rpartition(":")[2]).strip()
-    config = yaml.safe_load(cluster.kubeconfig.read_text())
-    config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
-    assert len(config["users"]) == 1
-    path.touch(0o600)
-    path.write_text(yaml.safe_dump(config))
-    return path
+# -- the company and its namespace -----------------------------------------------------------------
 
 
 def example(name: str) -> list[Json]:
@@ -213,8 +233,8 @@ def installed(plane: ControlPlane, installation: Installation, folder: Path) -> 
         stack.callback(cluster.close)
         cluster.install_crds()
         listed = {"apiVersion": "v1", "kind": "List", "items": installation.documents}
-        cluster.kubectl("apply", "-f", "-", given=listed)
-        operator = stack.enter_context(Pod(cluster, folder, installation.arguments))
+        cluster.kubectl("apply", "--server-side", "-f", "-", given=listed)
+        operator = stack.enter_context(Pod(cluster, folder, NAMESPACE, installation.pod()))
         yield Space(cluster, NAMESPACE, operator)
 
 
@@ -264,8 +284,16 @@ def link_and_let_go(space: Space, one: Company) -> None:
     assert accounts_of(one, customer) == {None}
 
 
-@pytest.mark.parametrize("install", [one_namespace, whole_cluster])
-def test_the_examples_rights_are_enough_and_none_is_idle(install: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "install",
+    [
+        chart_for_the_cluster,
+        chart_for_namespaces,
+        example_for_the_cluster,
+        example_for_one_namespace,
+    ],
+)
+def test_the_rights_are_enough_and_none_is_idle(install: Any, tmp_path: Path) -> None:
     """A cycle, a link and its deletion: nothing is forbidden, and every right is used."""
     installation = install()
     with ControlPlane(audit=True) as plane, company() as acme:
@@ -297,8 +325,12 @@ def test_the_examples_rights_are_enough_and_none_is_idle(install: Any, tmp_path:
         for request in requests
         if "resource" in request.get("objectRef", {})
     }
-    binding = installation.only("RoleBinding", "ClusterRoleBinding")
-    place = [
-        binding["metadata"][key] for key in ("name", "namespace") if key in binding["metadata"]
-    ]
-    assert reasons == {f'RBAC: allowed by {binding["kind"]} "{"/".join(place)}"'}
+    assert reasons == {
+        f'RBAC: allowed by {one["kind"]} "{place(one)}"' for one in installation.bindings()
+    }
+
+
+def place(binding: Json) -> str:
+    """As the API server names a binding."""
+    metadata = binding["metadata"]
+    return "/".join(metadata[key] for key in ("name", "namespace") if key in metadata)

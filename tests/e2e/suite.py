@@ -187,8 +187,14 @@ class Cluster:
     def install_crds(self) -> None:
         """Apply the CRDs as the README says, and wait until they are served."""
         self.kubectl("apply", "--validate=false", "-f", str(CRDS))
+        self.wait_for_crds()
+
+    def wait_for_crds(self) -> None:
+        """Wait until both kinds are served."""
         names = [f"crd/{plural}.{GROUP}" for plural in (PLURAL, LINKS)]
-        self.kubectl("wait", "--for=condition=Established", *names, "--timeout=20s")
+        wait = ("wait", "--for=condition=Established", *names, "--timeout=20s")
+        # A definition that has no conditions at all yet is an error to kubectl.
+        eventually(lambda: self.try_kubectl(*wait).returncode == 0, 20)
 
 
 # -- the operator ----------------------------------------------------------------------------------

@@ -258,6 +258,31 @@ def test_tries_are_counted_for_one_failure_with_one_spec() -> None:
     assert refused["failedAttempts"] == 0
 
 
+def test_runs_that_do_not_succeed_are_counted_whatever_their_reason() -> None:
+    status: dict[str, Any] = {}
+    for outcome, count in (
+        (Outcome.SUCCEEDED, 0),
+        (Outcome.FAILED, 1),
+        (Outcome.REFUSED, 2),
+        (Outcome.PLANNED, 2),  # a dry run says nothing of it
+        (Outcome.PARTIALLY_FAILED, 3),
+        (Outcome.SUCCEEDED, 0),
+        (Outcome.PLANNED, 0),
+    ):
+        status = after(status, report(outcome))
+        assert status["unsuccessfulRuns"] == count
+
+
+def test_spend_is_kept_until_a_run_knows_better() -> None:
+    spend = {"linked": {"USD": "1.00"}, "orphaned": {"EUR": "2.00"}}
+    status = after({}, report(spend=spend))
+    assert status["currentSpend"] == spend
+    status = after(status, report(Outcome.FAILED))
+    assert status["currentSpend"] == spend
+    status = after(status, report(spend={"linked": {}, "orphaned": {"USD": "3.00"}}))
+    assert status["currentSpend"] == {"linked": {}, "orphaned": {"USD": "3.00"}}
+
+
 def test_tokens_are_echoed_with_the_end_of_the_run() -> None:
     patch = conditions.running({}, NOW, "run-1", Trigger.REQUESTED)
     assert not {"lastHandledRequest", "lastHandledFullResync"} & patch.keys()

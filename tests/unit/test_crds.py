@@ -503,9 +503,11 @@ STATUS: Json = {
     "lastReachTime": "2026-02-02T06:00:00Z",
     "lastReachDigest": "0123456789abcdef",
     "rejectedSince": {"invoices": "2025-11-30", "usage": "2026-01-02"},
+    "unsuccessfulRuns": 1,
     "failedAttempts": 0,
     "progress": {"stage": "Apply", "done": 1, "total": 2},
     "customers": {"total": 9, "linked": 2, "orphaned": 7, "archived": 1},
+    "currentSpend": {"linked": {"USD": "12.50"}, "orphaned": {}},
     "lastRun": {
         **SHORT_RUN,
         "generation": 1,

@@ -167,6 +167,21 @@ def test_an_api_server_that_is_down_is_no_trouble_of_ours() -> None:
     assert health.not_ready() is not None, "nothing was ever listed"
 
 
+def test_how_far_behind_the_cluster_it_is_can_be_asked_for() -> None:
+    clock = Clock()
+    health = Health(clock=clock)
+    clock.time += 7
+    assert health.list_age() == 7
+    health.lag.delivered("a", "1")
+    health.listed({"a": "2"})
+    health.links_listed({})
+    clock.time += 5
+    assert health.list_age() == 5
+    assert health.watch_lags() == {"metronomesyncs": 5, "customerlinks": 0}
+    health.looked()  # asked for, and not answered
+    assert health.list_age() == 5
+
+
 async def test_an_event_loop_that_stands_is_reported() -> None:
     clock = Clock()
     health = Health(clock=clock)

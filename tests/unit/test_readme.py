@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry
+from prometheus_client.metrics import MetricWrapperBase
 
 from metronome_salesforce import cli, hosts
 from metronome_salesforce.canon import LongText, Lookup, MasterDetail, Number, Picklist, Text
@@ -24,6 +25,7 @@ from metronome_salesforce.mapping import AutoNumber, Field, Formula, ObjectMappi
 from metronome_salesforce.metrics import Metrics
 from metronome_salesforce.objects import ACCOUNT_SUMMARY, OBJECTS, PACKAGED
 from metronome_salesforce.report import Outcome, Trigger
+from tests.monitoring import files as monitoring
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -170,19 +172,51 @@ def _kind(field: Field) -> str:
 def _metrics() -> str:
     registry = CollectorRegistry()
     Metrics(registry)
-    # The library keeps names and labels to itself until there is a sample.
-    collectors: list[Any] = list(registry._collector_to_names)
     return _table(
         ("metric", "type", "labels", "meaning"),
         (
             (
-                f"`{one._name}{'_total' if one._type == 'counter' else ''}`",
-                one._type,
-                ", ".join(f"`{label}`" for label in one._labelnames),
-                one._documentation,
+                f"`{name}{'_total' if kind == 'counter' else ''}`",
+                kind,
+                ", ".join(f"`{label}`" for label in labels),
+                text,
             )
-            for one in collectors
+            for collector in list(registry._collector_to_names)
+            for name, kind, labels, text in _families(collector)
+            if name.startswith("metronome_salesforce_")
         ),
+    )
+
+
+def _families(collector: Any) -> Iterator[tuple[str, str, tuple[str, ...], str]]:
+    """Name, type, labels and meaning of what a collector has."""
+    if isinstance(collector, MetricWrapperBase):
+        # The library keeps names and labels to itself until there is a sample.
+        labels = tuple(collector._labelnames)
+        yield collector._name, str(collector._type), labels, collector._documentation
+        return
+    for family in collector.collect():
+        yield family.name, family.type, (), family.documentation
+
+
+def _alerts() -> str:
+    return _table(
+        ("alert", "severity", "when"),
+        (
+            (
+                f"[`{one['alert']}`](#{one['alert'].lower()})",
+                one["labels"]["severity"],
+                one["annotations"]["summary"],
+            )
+            for one in monitoring.alerts()
+        ),
+    )
+
+
+def _panels() -> str:
+    return _table(
+        ("panel", "shows"),
+        ((f"{one.row}: {one.title}", one.description) for one in monitoring.panels()),
     )
 
 
@@ -267,6 +301,8 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "CustomerLink status": lambda: _crd_table("customerlinks", "status"),
     "objects": _objects,
     "fields": _fields,
+    "alerts": _alerts,
+    "dashboard": _panels,
     "metrics": _metrics,
     "command line": _command_line,
     "modules": _modules,

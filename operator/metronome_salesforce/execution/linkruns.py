@@ -18,6 +18,7 @@ from metronome_salesforce.execution.running import open_session, pending_links, 
 from metronome_salesforce.guards import Limits, ensure_budget
 from metronome_salesforce.inputs import SyncInputs
 from metronome_salesforce.planning import Place
+from metronome_salesforce.ports import Quota
 from metronome_salesforce.relinking import LinkJob, LinkReport, failed_links
 from metronome_salesforce.report import Outcome
 from metronome_salesforce.salesforce.session import Session
@@ -47,6 +48,8 @@ class LinkRuns:
         self._versions: Versions = ()
         self._counted: Counter[tuple[str, str]] = Counter()
         self._calls: Counter[tuple[str, str, str]] = Counter()
+        self.quota: Quota | None = None
+        """The org's daily API calls by the newest answer."""
 
     def keeps(self, versions: Versions) -> bool:
         """Whether there is a session that was opened with these versions."""
@@ -168,6 +171,7 @@ class LinkRuns:
         for (family, status), count in (now - self._counted).items():
             self._calls["salesforce", family, status] += count
         self._counted = now
+        self.quota = session.quota or self.quota
 
 
 async def _left(running: "asyncio.Future[LinkReport]") -> None:

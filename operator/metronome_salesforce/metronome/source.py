@@ -20,6 +20,7 @@ from collections.abc import (
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from typing import Literal
 
 from metronome_salesforce import objects
@@ -307,6 +308,11 @@ class MetronomeSource:
         if self._asleep.intersection(customer_ids) or any(one.incomplete for one in tallies):
             return None
         return combined(tallies).summary()
+
+    def current_spend(self, customer_id: str) -> Mapping[str, Decimal]:
+        """The spend of a customer that `fetch` has read, by unit; empty if not all was read."""
+        tally = self._tallies[customer_id]
+        return {} if tally.incomplete else tally.spend
 
     async def confirm_gone(
         self, name: str, rows: Sequence[tuple[str, str]], scope: Scope
