@@ -169,6 +169,10 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_package(commands.add_parser("package", help="the Metronome app for Salesforce"))
 
+    _add_doctor(
+        commands.add_parser("doctor", help="look at everything that a cycle needs, write nothing")
+    )
+
     for name, help_ in (
         ("demo", "show the operator at work on an emulated tenant, org and cluster, and end"),
         ("sandbox", "the same, and stay up to be tried with kubectl"),
@@ -302,6 +306,26 @@ def _add_links(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", choices=("text", "json"), default="text", help="default: text")
     parser.set_defaults(command=_links)
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    _add_sync_options(parser)
+    parser.add_argument(
+        "--as-service-account",
+        type=_account,
+        metavar="NAMESPACE/NAME",
+        help="ask for the rights of the operator's ServiceAccount; default: for one's own, which "
+        "is the operator's inside its pod",
+    )
+    parser.add_argument("--output", choices=("text", "json"), default="text", help="default: text")
+    parser.set_defaults(command=_doctor)
+
+
+def _account(text: str) -> tuple[str, str]:
+    namespace, slash, name = text.partition("/")
+    if not (namespace and slash and name) or "/" in name:
+        raise argparse.ArgumentTypeError("must be NAMESPACE/NAME")
+    return namespace, name
 
 
 def _score(text: str) -> int:
@@ -523,6 +547,17 @@ def _command_sync(options: argparse.Namespace, credentials: str | None = None) -
     """The MetronomeSync of the files or the cluster; raises _UsageError and CommandError."""
     from metronome_salesforce import commandsync
 
+    _check_sync_options(options)
+    if options.filename is not None:
+        return commandsync.from_files(*_chosen(options), credentials)
+    space = options.namespace or "default"
+    return commandsync.from_cluster(
+        space, options.sync, options.kubeconfig, os.environ, credentials
+    )
+
+
+def _check_sync_options(options: argparse.Namespace) -> None:
+    """Raise _UsageError unless they name a MetronomeSync, in files or in a cluster."""
     in_cluster = options.filename is None
     if in_cluster and options.sync is None:
         raise _UsageError(
@@ -530,12 +565,6 @@ def _command_sync(options: argparse.Namespace, credentials: str | None = None) -
         )
     if not in_cluster and (options.namespace or options.kubeconfig):
         raise _UsageError("--namespace and --kubeconfig are for a cluster; leave them out with -f")
-    if not in_cluster:
-        return commandsync.from_files(*_chosen(options), credentials)
-    space = options.namespace or "default"
-    return commandsync.from_cluster(
-        space, options.sync, options.kubeconfig, os.environ, credentials
-    )
 
 
 # -- package -------------------------------------------------------------------------------------
@@ -620,6 +649,25 @@ def _package_export(options: argparse.Namespace) -> int:
         "deploy start"
     )
     return SUCCEEDED
+
+
+# -- doctor --------------------------------------------------------------------------------------
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from metronome_salesforce import doctor, doctorcommand
+    from metronome_salesforce.doctorcluster import Place
+
+    _check_sync_options(options)
+    if options.filename is not None:
+        if options.as_service_account is not None:
+            raise _UsageError("--as-service-account is for a cluster; leave it out with -f")
+        checks = doctorcommand.doctor_files(*_chosen(options), os.environ)
+    else:
+        place = Place(options.namespace or "default", options.sync, options.as_service_account)
+        checks = doctorcommand.doctor_cluster(place, options.kubeconfig, os.environ)
+    put(doctor.as_json(checks) if options.output == "json" else doctor.as_text(checks))
+    return SUCCEEDED if doctor.is_healthy(checks) else FAILED
 
 
 # -- the others ----------------------------------------------------------------------------------

@@ -206,13 +206,13 @@ class MetronomeClient:
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._http = httpx.AsyncClient(
             base_url=base_url,
-            auth=_Bearer(_checked_key(api_key)),
+            auth=bearer(api_key),
             headers={"Accept": "application/json", "User-Agent": "metronome-salesforce-operator"},
             timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS)),
             # The slots of the families are the limit; a pool that waits would count as a time-out.
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
             follow_redirects=False,
-            verify=_trust(verify),
+            verify=trust(verify),
             transport=transport,
         )
 
@@ -470,7 +470,13 @@ def _checked_key(api_key: str) -> str:
     return key
 
 
-def _trust(verify: ssl.SSLContext | Path | str | None) -> ssl.SSLContext | bool:
+def bearer(api_key: str) -> httpx.Auth:
+    """What signs each request; raises ConfigError for what cannot be a key."""
+    return _Bearer(_checked_key(api_key))
+
+
+def trust(verify: ssl.SSLContext | Path | str | None) -> ssl.SSLContext | bool:
+    """What httpx is told to trust; raises ConfigError for a file that cannot be read."""
     if not isinstance(verify, Path | str):
         return True if verify is None else verify
     context = httpx.create_ssl_context()

@@ -30,6 +30,10 @@ DEPLOY_COMMAND = "metronome-salesforce package deploy"
 _SHOWN = 3
 _MODIFY = '"Modify Metadata Through Metadata API Functions"'
 _ASSIGN = '"Assign Permission Sets"'
+_TO_INSTALL = {
+    "PermissionsModifyMetadata": _MODIFY,
+    "PermissionsAssignPermissionSets": _ASSIGN,
+}
 _REFUSED = frozenset({
     "INSUFFICIENT_ACCESS", "INSUFFICIENT_ACCESS_OR_READONLY",
     "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY", "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
@@ -270,6 +274,23 @@ def is_assigned(session: Session, set_id: str, user_id: str) -> bool:
         f"AND AssigneeId = {literal(user_id)}"
     )
     return bool(session.query(soql)["records"])
+
+
+def lacking_to_install(session: Session) -> list[str] | None:
+    """The permissions that the session's user lacks to install and assign; None: not told.
+
+    Told by UserPermissionAccess, which any user of the API may query (Object Reference).
+    """
+    soql = f"SELECT {', '.join(_TO_INSTALL)} FROM UserPermissionAccess"  # noqa: S608 -- our own names
+    try:
+        records = session.query(soql)["records"]
+    except RefusedError as refused:
+        if refused.code not in _UNKNOWN_TO_USER:
+            raise
+        return None
+    if not records:
+        return None
+    return [told for name, told in _TO_INSTALL.items() if records[0].get(name) is not True]
 
 
 def user_id_of(session: Session, username: str) -> str:
