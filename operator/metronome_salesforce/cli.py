@@ -30,7 +30,7 @@ from metronome_salesforce.execution.running import run_sync
 from metronome_salesforce.fieldtypes import SalesforceVersion
 from metronome_salesforce.filelinks import all_followed, left_aside, links_of, links_text
 from metronome_salesforce.inputs import SyncInputs, resolve
-from metronome_salesforce.logs import Style, configure
+from metronome_salesforce.logs import LEVELS, Style, belonging_to, configure, parse_levels
 from metronome_salesforce.manifests import Bundle, InvalidManifest, load
 from metronome_salesforce.objects import ACCOUNT_SUMMARY, OBJECTS
 from metronome_salesforce.planning import Plan
@@ -86,7 +86,12 @@ def run(arguments: Sequence[str]) -> int:
 def _run_command(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     style: Style = options.log_format or ("text" if sys.stderr.isatty() else "json")
-    configure(style, options.log_level)
+    try:
+        levels = parse_levels(options.log_level or ())
+    except ValueError as error:
+        _complain(f"--log-level {error}: a level is one of {', '.join(LEVELS)}")
+        return USAGE
+    configure(style, levels)
     try:
         code: int = options.command(options)
     except InvalidManifest as error:
@@ -117,9 +122,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--log-level",
-        choices=("debug", "info", "warning", "error"),
-        default="info",
-        help="log lines from this level up; default: info",
+        action="append",
+        metavar="[LOGGER=]LEVEL",
+        help="log lines from this level up (debug, info, warning, error), or those of one logger, "
+        "such as metronome_salesforce.metronome=debug; repeat for several; default: info",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -459,9 +465,10 @@ def _run(
     )
     show = sys.stderr.isatty()
     observers = Observers(_show_progress if show else lambda *_: None, show_plan)
+    name = f"{sync.metadata.namespace}/{sync.metadata.name}"
     try:
         inputs = resolve(sync, bundle)
-        with lease or nullcontext() as held:
+        with belonging_to(sync=name, run=run.id), lease or nullcontext() as held:
             run = replace(run, now=datetime.now(UTC))  # that of the Lease may have taken a while
             report = asyncio.run(_until_stopped(inputs, run, observers, held))
     except ProductError as error:
