@@ -76,7 +76,10 @@ class KubeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Where the API server is and how to sign in, for another client; files are paths."""
+    """Where the API server is and how to sign in, for another client; files are paths.
+
+    `through_proxies`: whether the environment's proxies are for it, too.
+    """
 
     server: str
     ca_file: str | None
@@ -86,6 +89,7 @@ class Connection:
     token: str | None = field(repr=False)
     username: str | None = field(repr=False)
     password: str | None = field(repr=False)
+    through_proxies: bool = True
 
 
 class Kube:
@@ -98,9 +102,13 @@ class Kube:
 
     def __init__(self, kubeconfig: str | None = None) -> None:
         configuration = _client.Configuration()
+        self._through_proxies = True
         try:
             if kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
                 _config.load_incluster_config(client_configuration=configuration)
+                # It is in the cluster: a proxy to the world outside does not lead to it.
+                configuration.proxy = None
+                self._through_proxies = False
             else:
                 _config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)
         except (_config.ConfigException, OSError) as error:
@@ -125,6 +133,7 @@ class Kube:
             token=header.rpartition(" ")[2] or None,
             username=configuration.username or None,
             password=configuration.password or None,
+            through_proxies=self._through_proxies,
         )
 
     async def list_syncs(self, namespaces: Sequence[str] = ()) -> list[Json]:

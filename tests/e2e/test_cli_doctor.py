@@ -439,7 +439,7 @@ CASES = {
         _other_authority, "Salesforce", "reachable",
         r"The certificate of localhost cannot be trusted \(.+\)\.",
         "Behind a proxy that inspects TLS, put its CA into a ConfigMap and name it in "
-        "spec.salesforce.caBundleConfigMapRef.",
+        "spec.salesforce.caBundleConfigMapRef, or give it to the operator (SSL_CERT_FILE).",
         BEHIND_SALESFORCE,
     ),
     "salesforce-clock": Case(

@@ -11,7 +11,7 @@ import httpx
 
 from metronome_salesforce.clockskew import Heard
 from metronome_salesforce.errors import ConfigError, ProductError, RetriableError
-from metronome_salesforce.metronome.client import bearer, trust
+from metronome_salesforce.metronome.client import bearer, http_client, trust
 from metronome_salesforce.metronome.retrying import (
     TransientError,
     failure_of_status,
@@ -37,14 +37,8 @@ async def probe(base_url: str, api_key: str | None) -> Probe:
     Raises ConfigError and RetriableError when there is no answer.
     """
     auth = None if api_key is None else bearer(api_key)
-    async with httpx.AsyncClient(
-        base_url=base_url,
-        auth=auth,
-        headers={"Accept": "application/json", "User-Agent": "metronome-salesforce-operator"},
-        timeout=httpx.Timeout(_SECONDS, connect=_CONNECT_SECONDS),
-        follow_redirects=False,
-        verify=trust(None),
-    ) as http:
+    timeout = httpx.Timeout(_SECONDS, connect=_CONNECT_SECONDS)
+    async with http_client(base_url, auth=auth, timeout=timeout, verify=trust(None)) as http:
         sent = datetime.now(UTC)
         try:
             response = await http.get("/v1/customers", params={"limit": "1"})
