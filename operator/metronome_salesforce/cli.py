@@ -30,7 +30,7 @@ from metronome_salesforce.execution.running import run_sync
 from metronome_salesforce.fieldtypes import SalesforceVersion
 from metronome_salesforce.filelinks import all_followed, left_aside, links_of, links_text
 from metronome_salesforce.inputs import SyncInputs, resolve
-from metronome_salesforce.logs import Style, configure
+from metronome_salesforce.logs import LEVELS, Style, belonging_to, configure, parse_levels
 from metronome_salesforce.manifests import Bundle, InvalidManifest, load
 from metronome_salesforce.objects import ACCOUNT_SUMMARY, OBJECTS
 from metronome_salesforce.planning import Plan
@@ -86,7 +86,12 @@ def run(arguments: Sequence[str]) -> int:
 def _run_command(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     style: Style = options.log_format or ("text" if sys.stderr.isatty() else "json")
-    configure(style, options.log_level)
+    try:
+        levels = parse_levels(options.log_level or ())
+    except ValueError as error:
+        _complain(f"--log-level {error}: a level is one of {', '.join(LEVELS)}")
+        return USAGE
+    configure(style, levels)
     try:
         code: int = options.command(options)
     except InvalidManifest as error:
@@ -117,9 +122,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--log-level",
-        choices=("debug", "info", "warning", "error"),
-        default="info",
-        help="log lines from this level up; default: info",
+        action="append",
+        metavar="[LOGGER=]LEVEL",
+        help="log lines from this level up (debug, info, warning, error), or those of one logger, "
+        "such as metronome_salesforce.metronome=debug; repeat for several; default: info",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -168,6 +174,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_links(commands.add_parser("links", help="show where customers hang, and suggest Accounts"))
 
     _add_package(commands.add_parser("package", help="the Metronome app for Salesforce"))
+
+    _add_doctor(
+        commands.add_parser("doctor", help="look at everything that a cycle needs, write nothing")
+    )
 
     for name, help_ in (
         ("demo", "show the operator at work on an emulated tenant, org and cluster, and end"),
@@ -304,6 +314,26 @@ def _add_links(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_links)
 
 
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    _add_sync_options(parser)
+    parser.add_argument(
+        "--as-service-account",
+        type=_account,
+        metavar="NAMESPACE/NAME",
+        help="ask for the rights of the operator's ServiceAccount; default: for one's own, which "
+        "is the operator's inside its pod",
+    )
+    parser.add_argument("--output", choices=("text", "json"), default="text", help="default: text")
+    parser.set_defaults(command=_doctor)
+
+
+def _account(text: str) -> tuple[str, str]:
+    namespace, slash, name = text.partition("/")
+    if not (namespace and slash and name) or "/" in name:
+        raise argparse.ArgumentTypeError("must be NAMESPACE/NAME")
+    return namespace, name
+
+
 def _score(text: str) -> int:
     if not text.isdecimal() or int(text) > _HIGHEST_SCORE:
         raise argparse.ArgumentTypeError("must be a whole number from 0 to 100")
@@ -435,9 +465,10 @@ def _run(
     )
     show = sys.stderr.isatty()
     observers = Observers(_show_progress if show else lambda *_: None, show_plan)
+    name = f"{sync.metadata.namespace}/{sync.metadata.name}"
     try:
         inputs = resolve(sync, bundle)
-        with lease or nullcontext() as held:
+        with belonging_to(sync=name, run=run.id), lease or nullcontext() as held:
             run = replace(run, now=datetime.now(UTC))  # that of the Lease may have taken a while
             report = asyncio.run(_until_stopped(inputs, run, observers, held))
     except ProductError as error:
@@ -523,6 +554,17 @@ def _command_sync(options: argparse.Namespace, credentials: str | None = None) -
     """The MetronomeSync of the files or the cluster; raises _UsageError and CommandError."""
     from metronome_salesforce import commandsync
 
+    _check_sync_options(options)
+    if options.filename is not None:
+        return commandsync.from_files(*_chosen(options), credentials)
+    space = options.namespace or "default"
+    return commandsync.from_cluster(
+        space, options.sync, options.kubeconfig, os.environ, credentials
+    )
+
+
+def _check_sync_options(options: argparse.Namespace) -> None:
+    """Raise _UsageError unless they name a MetronomeSync, in files or in a cluster."""
     in_cluster = options.filename is None
     if in_cluster and options.sync is None:
         raise _UsageError(
@@ -530,12 +572,6 @@ def _command_sync(options: argparse.Namespace, credentials: str | None = None) -
         )
     if not in_cluster and (options.namespace or options.kubeconfig):
         raise _UsageError("--namespace and --kubeconfig are for a cluster; leave them out with -f")
-    if not in_cluster:
-        return commandsync.from_files(*_chosen(options), credentials)
-    space = options.namespace or "default"
-    return commandsync.from_cluster(
-        space, options.sync, options.kubeconfig, os.environ, credentials
-    )
 
 
 # -- package -------------------------------------------------------------------------------------
@@ -620,6 +656,25 @@ def _package_export(options: argparse.Namespace) -> int:
         "deploy start"
     )
     return SUCCEEDED
+
+
+# -- doctor --------------------------------------------------------------------------------------
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from metronome_salesforce import doctor, doctorcommand
+    from metronome_salesforce.doctorcluster import Place
+
+    _check_sync_options(options)
+    if options.filename is not None:
+        if options.as_service_account is not None:
+            raise _UsageError("--as-service-account is for a cluster; leave it out with -f")
+        checks = doctorcommand.doctor_files(*_chosen(options), os.environ)
+    else:
+        place = Place(options.namespace or "default", options.sync, options.as_service_account)
+        checks = doctorcommand.doctor_cluster(place, options.kubeconfig, os.environ)
+    put(doctor.as_json(checks) if options.output == "json" else doctor.as_text(checks))
+    return SUCCEEDED if doctor.is_healthy(checks) else FAILED
 
 
 # -- the others ----------------------------------------------------------------------------------

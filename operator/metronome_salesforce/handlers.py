@@ -211,6 +211,7 @@ def _registry(
             token=connection.token,
             username=connection.username,
             password=connection.password,
+            trust_env=connection.through_proxies,
         )
 
     @kopf.on.event(GROUP, VERSION, SYNC_PLURAL, registry=registry)

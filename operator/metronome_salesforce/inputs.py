@@ -60,6 +60,13 @@ def resolve(sync: MetronomeSync, bundle: Referable) -> SyncInputs:
     Raises ConfigError with reason `SecretNotFound`, `SecretKeyMissing`, `SecretKeyInvalid`,
     `ConfigMapNotFound` or `ConfigMapKeyMissing`, naming object, key and namespace.
     """
+    return SyncInputs(
+        sync, api_key_of(sync, bundle), credentials_of(sync, bundle), ca_bundle_of(sync, bundle)
+    )
+
+
+def api_key_of(sync: MetronomeSync, bundle: Referable) -> str:
+    """The key to Metronome; raises ConfigError as `resolve` does."""
     space = sync.metadata.namespace
     ref = sync.spec.metronome.api_key_secret_ref
     secret = _secret(bundle, space, ref.name, "Metronome's API key")
@@ -77,9 +84,14 @@ def resolve(sync: MetronomeSync, bundle: Referable) -> SyncInputs:
             f"Key {ref.key} of Secret {ref.name} in namespace {space} is not an API key: it has"
             " spaces, line breaks or other characters that API keys do not have.",
         )
+    return api_key
+
+
+def credentials_of(sync: MetronomeSync, bundle: Referable) -> dict[str, str]:
+    """The sign-in to Salesforce by key; raises ConfigError as `resolve` does."""
+    space = sync.metadata.namespace
     name = sync.spec.salesforce.credentials_secret_ref.name
-    secret = _secret(bundle, space, name, "the sign-in to Salesforce")
-    return SyncInputs(sync, api_key, _credentials(secret, space, name), _ca_bundle(sync, bundle))
+    return _credentials(_secret(bundle, space, name, "the sign-in to Salesforce"), space, name)
 
 
 def _secret(bundle: Referable, space: str, name: str, purpose: str) -> Texts:
@@ -118,7 +130,8 @@ def _credentials(secret: Texts, space: str, name: str) -> dict[str, str]:
     )
 
 
-def _ca_bundle(sync: MetronomeSync, bundle: Referable) -> str | None:
+def ca_bundle_of(sync: MetronomeSync, bundle: Referable) -> str | None:
+    """The authorities to trust for Salesforce as PEM, if any; raises ConfigError as `resolve`."""
     ref = sync.spec.salesforce.ca_bundle_config_map_ref
     if ref is None:
         return None

@@ -22,7 +22,7 @@ import kubernetes.config
 import urllib3
 from kubernetes.client.exceptions import ApiException
 
-from metronome_salesforce.spec import API_VERSION, LINK_PLURAL, SYNC_PLURAL
+from metronome_salesforce.spec import API_VERSION, GROUP, LINK_PLURAL, SYNC_PLURAL
 
 Json = dict[str, Any]
 
@@ -76,7 +76,10 @@ class KubeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Where the API server is and how to sign in, for another client; files are paths."""
+    """Where the API server is and how to sign in, for another client; files are paths.
+
+    `through_proxies`: whether the environment's proxies are for it, too.
+    """
 
     server: str
     ca_file: str | None
@@ -86,6 +89,7 @@ class Connection:
     token: str | None = field(repr=False)
     username: str | None = field(repr=False)
     password: str | None = field(repr=False)
+    through_proxies: bool = True
 
 
 class Kube:
@@ -98,9 +102,13 @@ class Kube:
 
     def __init__(self, kubeconfig: str | None = None) -> None:
         configuration = _client.Configuration()
+        self._through_proxies = True
         try:
             if kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
                 _config.load_incluster_config(client_configuration=configuration)
+                # It is in the cluster: a proxy to the world outside does not lead to it.
+                configuration.proxy = None
+                self._through_proxies = False
             else:
                 _config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)
         except (_config.ConfigException, OSError) as error:
@@ -125,6 +133,7 @@ class Kube:
             token=header.rpartition(" ")[2] or None,
             username=configuration.username or None,
             password=configuration.password or None,
+            through_proxies=self._through_proxies,
         )
 
     async def list_syncs(self, namespaces: Sequence[str] = ()) -> list[Json]:
@@ -239,6 +248,54 @@ class Kube:
         }
         path = f"/api/v1/namespaces/{quote(metadata['namespace'])}/events"
         await self._call("POST", path, body=event)
+
+    @property
+    def server(self) -> str:
+        """The address of the API server."""
+        return str(self._configuration.host)
+
+    async def version(self) -> str:
+        """The API server's version, such as v1.36.2."""
+        return str((await self._call("GET", "/version"))["gitVersion"])
+
+    async def served_plurals(self) -> frozenset[str]:
+        """The plural names of our own resources that the API serves in our version."""
+        found = await self._find(f"/apis/{API_VERSION}")
+        return frozenset(one["name"] for one in (found or {}).get("resources", ()))
+
+    async def get_definition(self, plural: str) -> Json | None:
+        """The CustomResourceDefinition of one of our resources, None if there is none."""
+        kind = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+        return await self._find(f"{kind}/{plural}.{GROUP}")
+
+    async def own_username(self) -> str:
+        """Who the API server takes us for; empty where it does not tell."""
+        kind = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+        try:
+            answer = await self._call("POST", path, body=kind)
+        except KubeError as error:
+            if error.not_found or error.forbidden:
+                return ""
+            raise
+        return str(answer.get("status", {}).get("userInfo", {}).get("username", ""))
+
+    async def may(self, attributes: Mapping[str, str], account: tuple[str, str] | None) -> bool:
+        """Whether we, or a ServiceAccount (namespace, name), may do something.
+
+        `attributes` are those of a SubjectAccessReview: namespace, verb, group, resource,
+        subresource, name. Asking writes nothing.
+        """
+        spec: Json = {"resourceAttributes": dict(attributes)}
+        kind = "SelfSubjectAccessReview" if account is None else "SubjectAccessReview"
+        if account is not None:
+            namespace, name = account
+            spec["user"] = f"system:serviceaccount:{namespace}:{name}"
+            of_all = ["system:serviceaccounts", "system:authenticated"]
+            spec["groups"] = [*of_all, f"system:serviceaccounts:{namespace}"]
+        body = {"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec}
+        path = f"/apis/authorization.k8s.io/v1/{kind.lower()}s"
+        return bool((await self._call("POST", path, body=body))["status"].get("allowed"))
 
     def close(self) -> None:
         """End the threads; a call that hangs is left behind."""

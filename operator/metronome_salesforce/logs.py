@@ -1,5 +1,8 @@
 """Log lines that machines or people can read, with the sync and the run they belong to.
 
+From `info` up no line holds a secret, or content of customers: names of endpoints, counts, ids and
+codes only.
+
 JSON lines for clusters, text for terminals. What a line belongs to is set once, for the task that
 serves a MetronomeSync, and not passed along: it is in every line of that task, libraries' included.
 """
@@ -8,13 +11,21 @@ import contextlib
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Literal, TextIO
 
 Style = Literal["json", "text"]
+
+LEVELS = ("debug", "info", "warning", "error")
+
+# They tell of each request or event; what matters of those is told by who made or took it.
+_QUIET = (
+    "httpx", "httpcore", "urllib3", "aiohttp.access", "asyncio", "kopf", "opentelemetry",
+)  # fmt: skip
 
 _context: ContextVar[Mapping[str, str]] = ContextVar("log context", default=MappingProxyType({}))
 
@@ -29,16 +40,57 @@ def belonging_to(**fields: str) -> Iterator[None]:
         _context.reset(token)
 
 
-def configure(style: Style, level: str = "INFO", stream: TextIO | None = None) -> None:
-    """Send all logs to `stream` (default: standard error) in one style, from `level` up."""
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """From which level on lines are logged: in general, and by logger (and those below it)."""
+
+    general: str = "info"
+    by_logger: Mapping[str, str] = field(default_factory=dict)
+
+    def words(self) -> list[str]:
+        """The same for the command line of another process."""
+        chosen = [self.general, *(f"{name}={level}" for name, level in self.by_logger.items())]
+        return [word for one in chosen for word in ("--log-level", one)]
+
+
+_levels = Levels()
+
+
+def parse_levels(words: Iterable[str]) -> Levels:
+    """Read `LEVEL` and `LOGGER=LEVEL` words, the last of each counts; raises ValueError."""
+    general, by_logger = "info", {}
+    for word in words:
+        name, equals, level = word.rpartition("=")
+        if level not in LEVELS or (equals and not name):
+            raise ValueError(word)
+        if equals:
+            by_logger[name] = level
+        else:
+            general = level
+    return Levels(general, by_logger)
+
+
+def configured() -> Levels:
+    """The levels that were configured last, for a process that is to log as this one does."""
+    return _levels
+
+
+def configure(style: Style, levels: Levels | str = "info", stream: TextIO | None = None) -> None:
+    """Send all logs to `stream` (default: standard error) in one style, from `levels` up."""
+    global _levels  # noqa: PLW0603 -- logging is the process's
+    chosen = levels if isinstance(levels, Levels) else Levels(levels)
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_JsonFormatter() if style == "json" else _TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    # They tell of each request or event; what matters of those is told by who made or took it.
-    for name in ("httpx", "httpcore", "urllib3", "aiohttp.access", "asyncio", "kopf"):
+    root.setLevel(chosen.general.upper())
+    for name in _levels.by_logger:  # of an earlier call
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    for name, level in chosen.by_logger.items():
+        logging.getLogger(name).setLevel(level.upper())
+    _levels = chosen
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:

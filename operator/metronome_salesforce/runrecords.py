@@ -97,9 +97,10 @@ class RunRecords:
         for one in results:
             if one.error is not None:
                 logger.warning(
-                    "Sync Run record %s is not %s: %s (%s)",
-                    one.write.key, what, one.error.message, one.error.code,
-                )  # fmt: skip
+                    "Sync Run record %s is not %s (%s)", one.write.key, what, one.error.code
+                )
+                # It may quote what the record holds.
+                logger.debug("Salesforce said: %s", one.error.message)
 
 
 def summary_text(report: CycleReport) -> str:

@@ -33,7 +33,7 @@ from tests.e2e.suite import (
 
 FAILED = 1
 WAYS = ("Metronome", "CustomerLink", "Salesforce")
-COMMANDS = ("operator", "sync", "plan", "links", "package", "demo", "sandbox")
+COMMANDS = ("operator", "sync", "plan", "links", "package", "doctor", "demo", "sandbox")
 
 
 def test_help_lists_the_commands_and_what_they_are_for() -> None:

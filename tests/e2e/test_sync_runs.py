@@ -191,4 +191,5 @@ async def test_a_record_that_is_refused_does_not_hold_the_rows_back(
     assert report.outcome is Outcome.SUCCEEDED
     assert stage.org.count(CUSTOMER) > 0
     assert runs(stage) == []
-    assert f"Sync Run record {report.id} is not written: No runs here" in caplog.text
+    refused = "FIELD_CUSTOM_VALIDATION_EXCEPTION"
+    assert f"Sync Run record {report.id} is not written ({refused})" in caplog.text

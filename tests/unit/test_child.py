@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from metronome_salesforce import logs
 from metronome_salesforce.execution.child import Progress, run_child
 from metronome_salesforce.report import CycleReport, Outcome, Retry
 
@@ -244,23 +245,25 @@ async def test_log_lines_keep_their_level_and_lose_their_secrets(
 
 
 @pytest.mark.parametrize(
-    ("level", "expected"), [(logging.DEBUG, "debug"), (logging.WARNING, "warning"), (35, "warning")]
+    ("words", "expected"),
+    [
+        ([], "--log-level info"),
+        (["debug"], "--log-level debug"),
+        (["kopf=info", "warning"], "--log-level warning --log-level kopf=info"),
+    ],
 )
 async def test_our_own_child_logs_as_we_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: int, expected: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], expected: str
 ) -> None:
-    """From the same level up, and in the JSON by which its lines keep their level."""
+    """From the same levels up, and in the JSON by which its lines keep their level."""
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\n')
     python.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(python))
-    logging.getLogger("metronome_salesforce").setLevel(level)
-    try:
-        await run_child(REQUEST, on_progress=lambda _: None)
-    finally:
-        logging.getLogger("metronome_salesforce").setLevel(logging.NOTSET)
+    monkeypatch.setattr(logs, "_levels", logs.parse_levels(words))
+    await run_child(REQUEST, on_progress=lambda _: None)
 
-    options = f"--log-format json --log-level {expected}"
+    options = f"--log-format json {expected}"
     assert (tmp_path / "arguments").read_text() == (
         f"-m metronome_salesforce {options} cycle-worker\n"
     )

@@ -351,8 +351,12 @@ _NO_REASONS = frozenset({
     "CustomTab", "CustomerLink", "CustomerLinks", "CycleReport", "DailyApiRequests", "DateTime",
     "FlexiPage",
     "IfMissing", "LastModifiedById", "LongTextArea", "MasterDetail", "MasterRecordId",
-    "MetronomeSource", "MetronomeSync", "MetronomeSyncs", "PermissionSet", "PermissionSetId",
-    "ReadWrite", "ReportType", "SetNull", "SyncRun", "WriteBack",
+    "MetronomeSource", "MetronomeSync", "MetronomeSyncs", "PermissionSet",
+    "PermissionSetId",
+    "PermissionsAssignPermissionSets", "PermissionsCustomizeApplication",
+    "PermissionsModifyMetadata", "PermissionsViewSetup",
+    "ReadWrite", "ReportType", "SelfSubjectAccessReview", "SelfSubjectReview", "SetNull",
+    "SubjectAccessReview", "SyncRun", "WriteBack",
 })  # fmt: skip
 _NO_REASONS_IN_CONDITIONS = frozenset({
     "Always", "False", "Id", "Never", "Normal", "Ready", "Reconciling", "Stalled", "True",

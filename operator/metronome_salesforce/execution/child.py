@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from metronome_salesforce.logs import configured
 from metronome_salesforce.planning import Place
 from metronome_salesforce.report import CycleReport, Outcome, Retry, Trigger
 
@@ -38,7 +39,6 @@ _LONGEST_LOG = 8 * 1024
 _CHUNK = 64 * 1024
 _SHORTEST_SECRET = 4  # shorter values would mask ordinary words
 _SHORTEST_SECRET_LINE = 8
-_LEVELS = ("error", "warning", "info", "debug")  # as the command line has them, highest first
 _EXIT_SECONDS = 30.0  # a child that has reported has nothing left to do
 
 Json = dict[str, Any]
@@ -125,11 +125,8 @@ async def run_child(
 
 
 def _own_command() -> Sequence[str]:
-    """This very program, logging from our level up and so that `_log` can read it."""
-    threshold = logger.getEffectiveLevel()
-    numbers = logging.getLevelNamesMapping()
-    level = next((name for name in _LEVELS if numbers[name.upper()] <= threshold), _LEVELS[-1])
-    options = ("--log-format", "json", "--log-level", level)
+    """This very program, logging from our levels up and so that `_log` can read it."""
+    options = ("--log-format", "json", *configured().words())
     return (sys.executable, "-m", "metronome_salesforce", *options, "cycle-worker")
 
 

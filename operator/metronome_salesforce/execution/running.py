@@ -26,6 +26,7 @@ from metronome_salesforce.planning import Place
 from metronome_salesforce.relinking import LinkJob, LinkReport, failed_links, run_links
 from metronome_salesforce.report import CycleReport
 from metronome_salesforce.salesforce.credentials import parse_credentials
+from metronome_salesforce.salesforce.failures import RetryPolicy
 from metronome_salesforce.salesforce.session import Session
 from metronome_salesforce.salesforce.target import SalesforceTarget
 from metronome_salesforce.spec import MetronomeSync
@@ -96,7 +97,9 @@ async def run_linking(
             target.close()
 
 
-def open_session(inputs: SyncInputs, *, environment: Mapping[str, str]) -> Session:
+def open_session(
+    inputs: SyncInputs, *, environment: Mapping[str, str], policy: RetryPolicy | None = None
+) -> Session:
     """A session with the org, not yet signed in. Raises ConfigError."""
     spec = inputs.sync.spec
     host_rules(environment).check(spec.salesforce.instance_url)
@@ -106,6 +109,7 @@ def open_session(inputs: SyncInputs, *, environment: Mapping[str, str]) -> Sessi
         spec.salesforce.api_version,
         namespace=spec.salesforce.namespace_prefix,
         ca_bundle=inputs.ca_bundle,
+        policy=policy,
     )
 
 

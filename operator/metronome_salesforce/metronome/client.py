@@ -23,6 +23,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from metronome_salesforce.egress import AuthoritiesError, trusting
 from metronome_salesforce.errors import ConfigError
 from metronome_salesforce.metronome.models import (
     BillableMetric,
@@ -204,15 +205,13 @@ class MetronomeClient:
         self._on_duplicate = on_duplicate
         self._max_concurrent_requests = max_concurrent_requests
         self._slots: dict[str, asyncio.Semaphore] = {}
-        self._http = httpx.AsyncClient(
-            base_url=base_url,
-            auth=_Bearer(_checked_key(api_key)),
-            headers={"Accept": "application/json", "User-Agent": "metronome-salesforce-operator"},
+        self._http = http_client(
+            base_url,
+            auth=bearer(api_key),
             timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS)),
             # The slots of the families are the limit; a pool that waits would count as a time-out.
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
-            follow_redirects=False,
-            verify=_trust(verify),
+            verify=trust(verify),
             transport=transport,
         )
 
@@ -470,17 +469,43 @@ def _checked_key(api_key: str) -> str:
     return key
 
 
-def _trust(verify: ssl.SSLContext | Path | str | None) -> ssl.SSLContext | bool:
-    if not isinstance(verify, Path | str):
-        return True if verify is None else verify
-    context = httpx.create_ssl_context()
+def bearer(api_key: str) -> httpx.Auth:
+    """What signs each request; raises ConfigError for what cannot be a key."""
+    return _Bearer(_checked_key(api_key))
+
+
+def trust(verify: ssl.SSLContext | Path | str | None) -> ssl.SSLContext:
+    """What httpx is to trust; raises ConfigError for authorities that cannot be read."""
+    if isinstance(verify, ssl.SSLContext):
+        return verify
     try:
-        context.load_verify_locations(cafile=verify)
-    except OSError:
+        if verify is None:
+            return trusting("httpx")
+        return trusting("httpx", Path(verify).read_text("ascii"))
+    except AuthoritiesError as error:
+        raise ConfigError("MetronomeCertificateFailed", str(error)) from None
+    except (OSError, ValueError):
         raise ConfigError(
             "MetronomeCertificateFailed", "the file of CA certificates cannot be read as PEM"
         ) from None
-    return context
+
+
+def http_client(base_url: str, **options: Any) -> httpx.AsyncClient:
+    """A client of httpx that uses the environment's proxies; raises ConfigError for wrong ones."""
+    try:
+        return httpx.AsyncClient(
+            base_url=base_url,
+            headers={"Accept": "application/json", "User-Agent": "metronome-salesforce-operator"},
+            follow_redirects=False,
+            **options,
+        )
+    except (ValueError, ImportError, httpx.InvalidURL):
+        pass  # they quote the address, which may hold a password
+    raise ConfigError(
+        "InvalidSettings",
+        "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY of the operator's environment is no address of an "
+        "http proxy; correct it (such as http://proxy.example.com:3128)",
+    )
 
 
 def _is_metronomes(response: httpx.Response) -> bool:

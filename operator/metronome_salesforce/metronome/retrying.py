@@ -4,7 +4,7 @@
     408, 429, 5xx, time-outs, connection and  TransientError, repeated; RetriableError after the
       protocol errors, unreadable pages         last attempt
     401, 403, other 4xx, redirects,           ConfigError, at once
-      untrusted certificates
+      untrusted certificates, refusing proxies
     404 of one customer or plan               Vanished, at once
 
 Metronome documents no Retry-After and no limits for reads, only "back off exponentially": the waits
@@ -29,9 +29,12 @@ from typing import TypeVar
 import httpx
 import tenacity
 
+from metronome_salesforce.egress import is_refusal, proxy_sentence, proxy_status
 from metronome_salesforce.errors import ConfigError, ProductError, RetriableError
 
 logger = logging.getLogger(__name__)
+
+_PROXY_REASON = "MetronomeProxyRefused"
 
 Result = TypeVar("Result")
 
@@ -164,6 +167,8 @@ def failure_of_status(
         return TransientError(
             "MetronomeUnavailable", f"{host} answered {status}", _after(response, now)
         )
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return ConfigError(_PROXY_REASON, proxy_sentence(host, status))
     if response.is_redirect:
         return ConfigError(
             "MetronomeRedirected",
@@ -192,7 +197,13 @@ def failure_of_transport(error: Exception, *, host: str) -> TransientError | Con
         )
     if isinstance(error, httpx.TimeoutException | TimeoutError):
         return TransientError("MetronomeTimeout", f"{host} did not answer in time")
-    if isinstance(error, httpx.ConnectError | httpx.ProxyError):
+    if isinstance(error, httpx.ProxyError):
+        status = proxy_status(str(error))
+        sentence = proxy_sentence(host, status)
+        if is_refusal(status):
+            return ConfigError(_PROXY_REASON, sentence)
+        return TransientError("MetronomeUnreachable", sentence)
+    if isinstance(error, httpx.ConnectError):
         return TransientError(
             "MetronomeUnreachable",
             f"{host} cannot be reached; check spec.metronome.baseUrl, DNS, the proxy and network "

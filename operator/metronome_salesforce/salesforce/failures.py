@@ -6,7 +6,8 @@
       query time-outs, concurrent-request limit
     INVALID_SESSION_ID, any other 401                 ExpiredError: one new login, then ConfigError
     REQUEST_LIMIT_EXCEEDED of the day                 RetriableError("ApiBudgetExhausted"), at once
-    other codes, untrusted certificates, redirects    ConfigError, at once
+    other codes, untrusted certificates, redirects,   ConfigError, at once
+      proxies that refuse
 
 Decided by `errorCode`, not by HTTP status or exception class: Salesforce uses 403 for the daily
 limit, for a concurrent limit and for missing rights alike (REST API, Status Codes and Error
@@ -28,6 +29,7 @@ import requests
 import tenacity
 from urllib3.exceptions import MaxRetryError
 
+from metronome_salesforce.egress import is_refusal, proxy_sentence, proxy_status
 from metronome_salesforce.errors import ConfigError, ProductError, RetriableError
 
 logger = logging.getLogger(__name__)
@@ -36,6 +38,7 @@ Result = TypeVar("Result")
 
 PERMISSION_SET = "Metronome Integration"
 _DAILY_AFTER = 3600.0
+_PROXY_REASON = "SalesforceProxyRefused"
 
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{1,79}")
 _ENHANCE_YOUR_CALM = 420  # "Server too busy" in older instances
@@ -162,6 +165,8 @@ def budget_exhausted() -> RetriableError:
 
 
 def _refusal(status: int, code: str, what: str) -> tuple[str, str]:
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return _PROXY_REASON, proxy_sentence("the org", status)
     if code in _API_DISABLED:
         return "SalesforceApiDisabled", (
             "the API is not enabled for this org or user; enable it (edition with API access, and "
@@ -208,8 +213,14 @@ def failure_of_transport(error: Exception, *, host: str) -> TransientError | Con
             "SalesforceCertificateFailed",
             f"the certificate of {host} cannot be trusted ({certificate.verify_message}); behind a "
             "proxy that inspects TLS, put its CA into a ConfigMap and name it in "
-            "spec.salesforce.caBundleConfigMapRef",
+            "spec.salesforce.caBundleConfigMapRef, or give it to the operator (SSL_CERT_FILE)",
         )
+    if isinstance(error, requests.exceptions.ProxyError):
+        status = proxy_status(_tunnel_error(error))
+        if is_refusal(status):
+            return ConfigError(_PROXY_REASON, proxy_sentence(host, status))
+        if status is not None:
+            return TransientError("SalesforceUnreachable", proxy_sentence(host, status))
     if isinstance(error, requests.exceptions.ReadTimeout):
         return TransientError("SalesforceTimeout", f"{host} did not answer in time")
     unreachable = requests.exceptions.ConnectTimeout | requests.exceptions.ProxyError
@@ -228,6 +239,12 @@ def failure_of_transport(error: Exception, *, host: str) -> TransientError | Con
             "and HTTPS_PROXY",
         )
     return TransientError("SalesforceUnavailable", f"{host} sent an answer that cannot be read")
+
+
+def _tunnel_error(error: BaseException) -> str:
+    """What http.client says of a proxy that opens no tunnel, in the middle of others' words."""
+    found = re.search(r"Tunnel connection failed: (\d{3})", str(error))
+    return found[1] if found else ""
 
 
 def _certificate_error(error: BaseException) -> ssl.SSLCertVerificationError | None:

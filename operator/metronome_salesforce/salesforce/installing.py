@@ -32,8 +32,17 @@ NEVER, IF_MISSING, ALWAYS = "Never", "IfMissing", "Always"
 DEPLOY_COMMAND = "metronome-salesforce package deploy"
 
 _SHOWN = 3
-_TO_DEPLOY = '"Modify Metadata Through Metadata API Functions" and "Customize Application"'
-_TO_ASSIGN = '"Assign Permission Sets" and "View Setup and Configuration"'
+_MODIFY = '"Modify Metadata Through Metadata API Functions"'
+_CUSTOMIZE = '"Customize Application"'
+_ASSIGN = '"Assign Permission Sets"'
+_VIEW = '"View Setup and Configuration"'
+_TO_DEPLOY, _TO_ASSIGN = f"{_MODIFY} and {_CUSTOMIZE}", f"{_ASSIGN} and {_VIEW}"
+_TO_INSTALL = {
+    "PermissionsModifyMetadata": _MODIFY,
+    "PermissionsCustomizeApplication": _CUSTOMIZE,
+    "PermissionsAssignPermissionSets": _ASSIGN,
+    "PermissionsViewSetup": _VIEW,
+}
 _ADMINISTRATOR = f"let an administrator run {DEPLOY_COMMAND}"
 _REFUSED = frozenset({
     "INSUFFICIENT_ACCESS", "INSUFFICIENT_ACCESS_OR_READONLY",
@@ -332,6 +341,23 @@ def is_assigned(session: Session, set_id: str, user_id: str) -> bool:
         f"AND AssigneeId = {literal(user_id)}"
     )
     return bool(session.query(soql)["records"])
+
+
+def lacking_to_install(session: Session) -> list[str] | None:
+    """The permissions that the session's user lacks to install and assign; None: not told.
+
+    Told by UserPermissionAccess, which any user of the API may query (Object Reference).
+    """
+    soql = f"SELECT {', '.join(_TO_INSTALL)} FROM UserPermissionAccess"  # noqa: S608 -- our own names
+    try:
+        records = session.query(soql)["records"]
+    except RefusedError as refused:
+        if refused.code not in _UNKNOWN_TO_USER:
+            raise
+        return None
+    if not records:
+        return None
+    return [told for name, told in _TO_INSTALL.items() if records[0].get(name) is not True]
 
 
 def user_id_of(session: Session, username: str) -> str:

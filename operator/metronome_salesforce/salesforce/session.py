@@ -75,7 +75,7 @@ class Session:
         on_request: OnRequest | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
-        self._url = _checked(instance_url)
+        self._url = checked_url(instance_url)
         if not _VERSION.fullmatch(api_version):
             raise ConfigError(
                 "InvalidApiVersion", 'spec.salesforce.apiVersion must look like "66.0"'
@@ -261,7 +261,8 @@ def _part_of(answer: Any, *, what: str) -> Any:
     raise failure_of_status(status, body, what=what)
 
 
-def _checked(instance_url: str) -> str:
+def checked_url(instance_url: str) -> str:
+    """The org's address without what no address of an org has; raises ConfigError."""
     parts = urlsplit(instance_url.strip())
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ConfigError(

@@ -10,16 +10,15 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Callable
-from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
 
-import certifi
 import requests
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
+from metronome_salesforce.egress import AuthoritiesError, trusting
 from metronome_salesforce.errors import ConfigError
 from metronome_salesforce.ports import Quota
 
@@ -57,9 +56,10 @@ def family_of(url: str) -> str:
 class Wire(requests.Session):
     """Sends requests to one org. Not for several threads at once.
 
-    `ca_bundle` is PEM text that is trusted beside the public authorities. The environment's
-    proxies are used; its REQUESTS_CA_BUNDLE and ~/.netrc are not: the one would replace our
-    certificates, the other the Authorization header. Raises ConfigError for an unusable bundle.
+    `ca_bundle` is PEM text that is trusted beside the public authorities and those of the
+    environment (see `egress`). Its proxies are used; its REQUESTS_CA_BUNDLE and ~/.netrc are not:
+    the one would replace our certificates, the other the Authorization header. Raises ConfigError
+    for an unusable bundle.
     """
 
     def __init__(
@@ -144,18 +144,14 @@ def _plain(url: str) -> str:
     return re.sub(r"^https:", "http:", url)
 
 
-@lru_cache(maxsize=16)
 def _context(ca_bundle: str | None) -> ssl.SSLContext:
-    # Shared: all public authorities take most of a megabyte, and sessions are kept for many orgs.
-    context = ssl.create_default_context(cafile=certifi.where())
-    if ca_bundle is None:
-        return context
     try:
-        context.load_verify_locations(cadata=ca_bundle)
-    except (ssl.SSLError, ValueError) as error:
+        return trusting("requests", ca_bundle)
+    except AuthoritiesError as error:
+        raise ConfigError("SalesforceCertificateFailed", str(error)) from None
+    except ValueError:
         raise ConfigError(
             "SalesforceCertificateFailed",
             "the ConfigMap that spec.salesforce.caBundleConfigMapRef names holds no PEM "
             "certificates that can be read",
-        ) from error
-    return context
+        ) from None

@@ -12,6 +12,7 @@ _REASONS = {
     410: "Expired", 422: "Invalid", 429: "TooManyRequests", 500: "InternalError",
     502: "InternalError", 503: "ServiceUnavailable", 504: "Timeout",
 }  # fmt: skip
+_FORBIDDEN = 403
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,11 @@ class Faults:
                         self._faults.remove(fault)
                     return fault
         return None
+
+    def forbids(self, call: Call) -> bool:
+        """Whether the call would be answered with 403; no hit is counted."""
+        with self._lock:
+            return any(one.status == _FORBIDDEN and one.match.covers(call) for one in self._faults)
 
     def freeze_watches(self, resource: str | None = None) -> None:
         """Keep open watches (of one plural, or all) silent: no events, no bookmarks, no end."""

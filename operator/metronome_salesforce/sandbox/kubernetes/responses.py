@@ -13,6 +13,7 @@ from metronome_salesforce.sandbox.kubernetes import (
     discovery,
     exceptions,
     requests,
+    reviews,
     tables,
     urls,
 )
@@ -44,6 +45,7 @@ class Responses:
         self._log = log
         self._now = now
         self.tokens: set[str] | None = None
+        self.username = "sandbox"
 
     def application(self) -> web.Application:
         """The aiohttp application; every path goes through one handler, as faults apply to all."""
@@ -71,6 +73,8 @@ class Responses:
             self._authenticate(request)
             if target is None:
                 response = self._path(request)
+            elif reviews.is_review(request.method, request.path):
+                response = self._review(request.path, body)
             elif call.verb == "watch":
                 return await self._watch(request, target, call, fault)
             else:
@@ -136,6 +140,10 @@ class Responses:
         if path.startswith("/openapi/v3/"):
             return requests.reply(discovery.openapi(resources, path.removeprefix("/openapi/v3/")))
         raise exceptions.no_such_path()
+
+    def _review(self, path: str, body: bytes) -> web.Response:
+        answer = reviews.answer(path, body, username=self.username, forbids=self._faults.forbids)
+        return requests.reply(answer, 201)
 
     # Resources
 

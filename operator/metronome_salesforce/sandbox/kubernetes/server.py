@@ -8,7 +8,8 @@ refuses.
 Modelled: discovery (also aggregated), CRUD, the four patch types, dry run, optimistic locking,
 generation, finalizers and deletion (of namespaces and definitions with their contents too), status
 isolation, watches with bookmarks and expiry, selectors, pages, Tables, structural schemas with
-pruning, defaults, validation and CEL rules, strict field validation, bearer tokens, faults.
+pruning, defaults, validation and CEL rules, strict field validation, bearer tokens, reviews of
+access (which say what faults forbid), faults.
 
 Not modelled: authorization (RBAC), admission webhooks, field ownership and apply conflicts, garbage
 collection by owner references, conversion between versions other than by renaming, the scale
@@ -77,6 +78,15 @@ class KubernetesSandbox:
     @tokens.setter
     def tokens(self, tokens: Iterable[str] | None) -> None:
         self._responses.tokens = None if tokens is None else set(tokens)
+
+    @property
+    def username(self) -> str:
+        """Who everybody is that gets in, as SelfSubjectReview tells; may be changed any time."""
+        return self._responses.username
+
+    @username.setter
+    def username(self, username: str) -> None:
+        self._responses.username = username
 
     def serve(self, port: int = 0, tls: ssl.SSLContext | None = None) -> Served:
         """Serve on loopback; the state outlives the server, so a restart keeps it."""

@@ -16,6 +16,7 @@ from decimal import Decimal
 
 from aiohttp import web
 
+from metronome_salesforce.sandbox.certificates import CertificateAuthority
 from metronome_salesforce.sandbox.metronome.calls import Call, PageLimits, parse_query
 from metronome_salesforce.sandbox.metronome.exceptions import (
     BadRequestError,
@@ -72,9 +73,10 @@ class MetronomeSandbox:
         self._lock = threading.Lock()
         self._remembered: dict[str, tuple[str, int, bytes]] = {}
 
-    def serve(self, port: int = 0) -> Served:
-        """Start serving on 127.0.0.1; the caller stops it."""
-        return Served(self.make_app, port=port)
+    def serve(self, port: int = 0, tls: CertificateAuthority | None = None) -> Served:
+        """Start serving on 127.0.0.1, with `tls` by https; the caller stops it."""
+        context = tls.server_context() if tls is not None else None
+        return Served(self.make_app, port=port, tls=context)
 
     def reset_counters(self) -> None:
         """Count from zero again."""

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from metronome_salesforce.sandbox.salesforce import user_permissions
+from metronome_salesforce.sandbox.salesforce.access import system_permissions
 from metronome_salesforce.sandbox.salesforce.calls import Call, Reply
 from metronome_salesforce.sandbox.salesforce.deploy_results import DeployResult
 from metronome_salesforce.sandbox.salesforce.exceptions import SalesforceError, not_found
@@ -76,6 +78,10 @@ def query(call: Call, *, deleted: bool) -> Reply:
     text = call.query.get("q")
     if text is None:
         raise SalesforceError("MALFORMED_QUERY", "A query string has to be specified")
+    if user_permissions.is_asked(text):
+        state = call.org.state
+        permissions = system_permissions(call.user, state.assigned(call.user))
+        return Reply(200, user_permissions.answer(text, permissions, call.version))
     if call.query.get("columns", "").lower() == "true":
         compiled = call.org.queries.compile(text, call.user, deleted=deleted)
         return Reply(200, column_metadata(compiled))

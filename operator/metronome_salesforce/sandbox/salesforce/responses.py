@@ -3,6 +3,8 @@
 import asyncio
 import re
 from collections.abc import Callable
+from datetime import datetime
+from email.utils import format_datetime
 from urllib.parse import parse_qsl
 from weakref import WeakSet
 
@@ -111,7 +113,7 @@ class Gateway:
         )  # fmt: skip
         if injected is not None and injected.drop == "after_commit":
             return self._cut(request)
-        return _response(reply)
+        return _response(reply, self._org.state.moment())
 
     def _cut(self, request: web.Request) -> web.StreamResponse:
         if request.transport is not None:
@@ -291,8 +293,8 @@ def _faulty(fault: Fault) -> Reply:
     return Reply(status, fault.body)
 
 
-def _response(reply: Reply) -> web.Response:
-    headers = dict(reply.headers)
+def _response(reply: Reply, moment: datetime) -> web.Response:
+    headers = {"Date": format_datetime(moment, usegmt=True), **reply.headers}
     content = reply.encoded()
     if content:
         headers["Content-Type"] = reply.content_type

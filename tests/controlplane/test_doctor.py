@@ -1,0 +1,85 @@
+"""`doctor` inside the operator's pod: with its ServiceAccount's token, under the example's rights.
+
+On the real API server, whose audit log tells what the command asked for.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from metronome_salesforce.doctorcluster import rights_for
+from metronome_salesforce.spec import MetronomeSync
+from tests.controlplane.launch import ControlPlane
+from tests.controlplane.test_rights import (
+    NAMESPACE,
+    SYNC,
+    USER,
+    Right,
+    filled_in,
+    installed,
+    one_namespace,
+    requests_of,
+)
+from tests.e2e.suite import Json, company, eventually, run_cli
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+REVIEWS = {"selfsubjectaccessreviews", "selfsubjectreviews"}
+FAILED = 1
+
+
+def checks_of(kubeconfig: Path, *more: str, code: int = 0) -> dict[tuple[str, str], Json]:
+    """What `doctor` says, with this kubeconfig."""
+    result = run_cli(
+        *("doctor", "--sync", SYNC, "--namespace", NAMESPACE, "--output", "json"),
+        *("--kubeconfig", str(kubeconfig), *more),
+    )
+    assert result.returncode == code, result.stdout + result.stderr
+    return {(one["area"], one["check"]): one for one in json.loads(result.stdout)["checks"]}
+
+
+def test_in_the_operator_s_pod_all_is_told_with_the_operator_s_rights(tmp_path: Path) -> None:
+    installation = one_namespace()
+    with (
+        ControlPlane(audit=True) as plane,
+        company() as acme,
+        installed(plane, installation, tmp_path) as space,
+    ):
+        documents = filled_in(acme)
+        space.apply(*documents)
+        space.wait_for_run(name=SYNC, outcome="Succeeded")
+        assert space.operator.stop() == 0
+        before = len(requests_of(plane, USER))
+        own = checks_of(tmp_path / "operator-kubeconfig")
+        eventually(lambda: len(requests_of(plane, USER)) > before)
+        asked = requests_of(plane, USER)[before:]
+        account = "/".join([NAMESPACE, USER.rpartition(":")[2]])
+        of_admin = checks_of(plane.kubeconfig, "--as-service-account", account)
+
+        # A right is taken away, and each of the two says which.
+        role = installation.only("Role")
+        role["rules"] = [rule for rule in role["rules"] if rule["resources"] != ["events"]]
+        space.cluster.kubectl("apply", "-f", "-", given=role)
+        lacking = checks_of(tmp_path / "operator-kubeconfig", code=FAILED)
+        lacking_of_admin = checks_of(plane.kubeconfig, "--as-service-account", account, code=FAILED)
+
+    # A namespaced role does not read definitions: that much cannot be told.
+    assert {key for key, one in own.items() if one["result"] != "ok"} == {("Kubernetes", "CRDs")}
+    assert own["Kubernetes", "CRDs"]["result"] == "unknown"
+    assert own["operator", "rights"]["found"] == f"{USER} may do all 16 things that it needs."
+    assert {one["result"] for one in of_admin.values()} == {"ok"}
+    assert of_admin["operator", "rights"]["found"] == own["operator", "rights"]["found"]
+    missing = f"{USER} may not create events in namespace {NAMESPACE}."
+    assert lacking["operator", "rights"]["found"] == missing
+    assert lacking_of_admin["operator", "rights"]["found"] == missing
+
+    reads = {(one["verb"], one.get("objectRef", {}).get("resource")) for one in asked}
+    assert {resource for verb, resource in reads if verb != "get"} <= REVIEWS
+    # What is asked for is what the example grants.
+    (sync,) = (one for one in documents if one["kind"] == "MetronomeSync")
+    needed = {
+        Right(one.group, one.resource, one.verb, one.name)
+        for one in rights_for(MetronomeSync.model_validate(sync))
+    }
+    assert needed == one_namespace().rights()
