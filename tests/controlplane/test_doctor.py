@@ -16,9 +16,9 @@ from tests.controlplane.test_rights import (
     SYNC,
     USER,
     Right,
+    example_for_one_namespace,
     filled_in,
     installed,
-    one_namespace,
     requests_of,
 )
 from tests.e2e.suite import Json, company, eventually, run_cli
@@ -40,7 +40,7 @@ def checks_of(kubeconfig: Path, *more: str, code: int = 0) -> dict[tuple[str, st
 
 
 def test_in_the_operator_s_pod_all_is_told_with_the_operator_s_rights(tmp_path: Path) -> None:
-    installation = one_namespace()
+    installation = example_for_one_namespace()
     with (
         ControlPlane(audit=True) as plane,
         company() as acme,
@@ -82,4 +82,4 @@ def test_in_the_operator_s_pod_all_is_told_with_the_operator_s_rights(tmp_path: 
         Right(one.group, one.resource, one.verb, one.name)
         for one in rights_for(MetronomeSync.model_validate(sync))
     }
-    assert needed == one_namespace().rights()
+    assert needed == example_for_one_namespace().rights()

@@ -90,7 +90,8 @@ class Gateway:
         path = target.partition("?")[0]
         body = await request.read()
         if self._pages is not None and self._pages.serves(path):
-            return _response(self._pages.answer(_page_request(request, body)))
+            page = self._pages.answer(_page_request(request, body))
+            return _response(page, self._org.state.moment())
         injected = self._faults.for_request(request.method, path)
         if injected is not None and injected.delay:
             await asyncio.sleep(injected.delay)
