@@ -54,7 +54,7 @@ package: $(READY) ## Write the generated part of the Salesforce package after a 
 
 .PHONY: test
 test: $(READY) ## Run the tests; needs nothing but this machine
-	$(BIN)/python -m pytest -m "not cluster and not package" -n $(WORKERS) --dist loadfile --ignore=tests/benchmarks $(ARGS)
+	$(BIN)/python -m pytest -m "not cluster and not package and not browser" -n $(WORKERS) --dist loadfile --ignore=tests/benchmarks $(ARGS)
 
 # A given cluster is not ours to kill or restart, which is all that test_own.py does, nor to install
 # roles in, and its audit log, which test_rights.py reads, is out of reach.
@@ -69,6 +69,15 @@ test-cluster: $(READY) ## Run the tests that need a real kube-apiserver; builds 
 test-package: $(READY) ## Run the tests that deploy with the Salesforce CLI; installs it with npm the first time
 	$(BIN)/python -m tests.salesforce_cli.install
 	$(BIN)/python -m pytest -m package -p tests.controlplane.strict -n $(WORKERS) --dist loadfile tests/cli_package $(ARGS)
+
+.PHONY: test-browser
+test-browser: $(READY) ## Run the tests of the sandbox's web pages; needs Chromium
+	$(BIN)/python -m tests.pages.chromium
+	$(BIN)/python -m pytest -m browser -p tests.controlplane.strict tests/pages $(ARGS)
+
+.PHONY: screenshots
+screenshots: $(READY) ## Take the README's screenshots of the sandbox's web pages again; needs Chromium
+	$(BIN)/python -m tests.pages.screenshots docs/images
 
 .PHONY: demo
 demo: $(READY) ## Show a sync from start to end, on emulated services

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 
 from metronome_salesforce.canon import content_hash
+from metronome_salesforce.errors import ConfigError
 from metronome_salesforce.linking import Accounts
 from metronome_salesforce.mapping import (
     ACCOUNT,
@@ -53,9 +54,20 @@ class MemoryTarget:
     api_calls: list[tuple[str, str, str, int]] = field(default_factory=list)
     storage_left_mb: int | None = None
 
-    def prepare(self, policy: str, progress: Callable[[str, int, int], None]) -> PackageState:
+    def open(self) -> OrgState:
+        """What is left."""
+        return OrgState(self.quota, self.storage_left_mb)
+
+    def prepare(
+        self,
+        policy: str,
+        _lacking: ConfigError | None,
+        progress: Callable[[str, int, int], None],
+        *,
+        dry_run: bool = False,
+    ) -> PackageState:
         """Whatever the policy, an org of memory has the package."""
-        progress(policy, 0, 0)
+        progress(policy, 0, int(dry_run))
         return PackageState("1.0.0", installed=True, reason="Installed", message="It is there.")
 
     def past_runs(self, sync: str) -> Sequence[PastRun]:
@@ -72,13 +84,13 @@ class MemoryTarget:
         ]
         return found[::-1]
 
-    def check(self, mappings: Sequence[ObjectMapping]) -> OrgState:
+    def check(self, mappings: Sequence[ObjectMapping], state: OrgState | None = None) -> OrgState:
         """An org of memory has every object."""
-        for mapping in mappings:
+        for mapping in (*mappings, SYNC_RUN):
             self.records.setdefault(mapping.name, {})
         for id_ in self.account_ids:
             self.records["Account"].setdefault(id_, {})
-        return OrgState(self.quota, self.storage_left_mb)
+        return state or self.open()
 
     def horizon(self, lookback: date) -> Horizon:
         """The old drafts and the first usage day among the records."""

@@ -63,6 +63,7 @@ class Stage:
         package: bool = True,
     ) -> None:
         self.now = self.began = now
+        self.name = "production"
         self.spec: Json = spec or {}
         self.lookback = lookback
         self.last_success: datetime | None = None
@@ -160,7 +161,7 @@ class Stage:
         return {
             "apiVersion": "metronome-salesforce.dev/v1alpha1",
             "kind": "MetronomeSync",
-            "metadata": {"name": "production", "namespace": "billing"},
+            "metadata": {"name": self.name, "namespace": "billing"},
             "spec": merged,
         }
 

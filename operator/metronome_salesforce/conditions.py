@@ -40,6 +40,9 @@ OF_LINKS = frozenset({WRITE_BACK})
 _TRUE, _FALSE, _UNKNOWN = "True", "False", "Unknown"
 _BEFORE_FIRST = frozenset({"Pending", "Running", "Suspended", Outcome.PLANNED.value})
 """Reasons of a Ready condition that tells nothing bad: no cycle has written yet."""
+_KINDS = {"PackageInstalled": "Normal"}
+"""Facts of a cycle that are good news; all others are warnings."""
+_GOOD_PACKAGES = frozenset({"Installed", "VersionUnknown"})
 _LONGEST_MESSAGE = 2048
 _MINUTE, _HOUR = 60, 3600
 
@@ -268,14 +271,25 @@ def events(before: Status, after: Status, report: CycleReport | None = None) -> 
         elif reason == Outcome.PLANNED.value or reason not in _BEFORE_FIRST:
             kind = "Normal" if reason == Outcome.PLANNED.value else "Warning"
             found.append(Event(kind, reason, message))
+    found.extend(_package_events(before, after))
     if report is not None:
         told = (before.get("lastRun") or {}).get("events") or ()
         found.extend(
-            Event("Warning", fact["reason"], fact["message"])
+            Event(_KINDS.get(fact["reason"], "Warning"), fact["reason"], fact["message"])
             for fact in _facts(report)
             if fact not in told
         )
     return found
+
+
+def _package_events(before: Status, after: Status) -> list[Event]:
+    """That a package is, or has become, another one than the operator's, where cycles go on."""
+    old, new = _get(before, PACKAGE_INSTALLED), _get(after, PACKAGE_INSTALLED)
+    if new is None or _state(old) == _state(new) or new["status"] != _TRUE:
+        return []
+    if new["reason"] in _GOOD_PACKAGES:
+        return []
+    return [Event("Warning", new["reason"], new["message"])]
 
 
 def duration_text(seconds: float) -> str:

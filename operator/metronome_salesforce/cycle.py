@@ -30,7 +30,7 @@ from metronome_salesforce.errors import (
 from metronome_salesforce.guards import Changes, Limits, ensure_budget, ensure_safe
 from metronome_salesforce.linking import Accounts, Decision, LinkRequest, LinkSource
 from metronome_salesforce.mapping import ObjectMapping, to_row
-from metronome_salesforce.objects import ACCOUNT_SUMMARY, CUSTOMER, OBJECTS, SYNC_RUN
+from metronome_salesforce.objects import ACCOUNT_SUMMARY, CUSTOMER, OBJECTS
 from metronome_salesforce.planning import Place, Plan
 from metronome_salesforce.ports import (
     Batch,
@@ -247,32 +247,40 @@ class _Cycle(Steps):
 
     async def _preflight(self) -> OrgState:
         self._stage("preflight")
-        package = await self._prepare()
-        mappings = [*self.mappings, ACCOUNT_SUMMARY, SYNC_RUN]
-        try:
-            state = await self.blocking(lambda: self.target.check(mappings))
-        except ConfigError:
-            if package.lacking:  # which is why
-                raise ConfigError(package.reason, package.message) from None
-            raise
+        state = await self.blocking(self.target.open)
         ensure_budget(state.quota, self.settings.limits, calls=1)
+        check = partial(self.target.check, [*self.mappings, ACCOUNT_SUMMARY], state)
+        lacking = None
+        try:
+            await self.blocking(check)
+        except ConfigError as error:
+            lacking = error
+        package = await self._prepare(lacking)
+        if lacking is not None:
+            if not package.changed:
+                # What the package lacks, or the user of it, is why.
+                why = package if package.lacking else lacking
+                raise ConfigError(why.reason, why.message)
+            await self.blocking(check)
         if not self.run_.dry_run:
             await self.records.open(self.report)
         return state
 
-    async def _prepare(self) -> PackageState:
-        """See that the org has the package; a dry run installs nothing."""
+    async def _prepare(self, lacking: ConfigError | None) -> PackageState:
+        """See which package the org has, and install it where that is wanted."""
 
         def progress(status: str, done: int, total: int) -> None:
+            self.check_stop()
             self.observers.progress(f"install package ({status})", done, total)
 
-        policy = "Never" if self.run_.dry_run else self.settings.install_package
-        state = await self.blocking(lambda: self.target.prepare(policy, progress))
+        state = await self.blocking(
+            lambda: self.target.prepare(
+                self.settings.install_package, lacking, progress, dry_run=self.run_.dry_run
+            )
+        )
         self.report.package = state
         if state.changed:
             self.report.events.append(("PackageInstalled", state.message))
-        if state.installed is False:
-            raise ConfigError(state.reason, state.message)
         return state
 
     # -- 2 observe, 3 desire -------------------------------------------------------------------

@@ -57,26 +57,59 @@ def deploy(
             "spec.salesforce.namespacePrefix is set: a package with a namespace is installed from "
             "its own page in the org; this command deploys one without"
         )
+    texts: list[str] = []
     try:
         with closing(open_session(chosen.admin or chosen.inputs, environment=environment)) as admin:
             admin.sign_in()
-            ours, theirs = package_version(), installing.installed_version(admin)
-            if theirs is not None and installing.is_older(ours, theirs):
-                texts = [
-                    f"The org has the Metronome package {theirs}, newer than {ours}: it stays."
-                ]
-            else:
-                report = installing.install(
-                    admin, check_only=options.dry_run, progress=_told(progress)
-                )
-                if not report.succeeded:
-                    return Done(_refused_text(report), succeeded=False)
-                texts = list(_deployed_lines(report, theirs, dry_run=options.dry_run))
-            if not options.dry_run:
-                texts += _assigned(admin, _integration_user(chosen, admin, environment), options)
-            return Done("\n".join(texts), succeeded=True)
+            people = _people(admin, options)
+            refused = _deploy(chosen, admin, options, progress, texts)
+            if refused is None and not options.dry_run:
+                integration_user = _integration_user(chosen, admin, environment)
+                texts.extend(_assigned(admin, integration_user, people))
     except ProductError as error:
-        raise CommandError(error.message) from None
+        # What was done before it is not undone.
+        raise CommandError("\n".join([*texts, error.message])) from None
+    return refused or Done("\n".join(texts), succeeded=True)
+
+
+def _deploy(
+    chosen: CommandSync,
+    admin: Session,
+    options: DeployOptions,
+    progress: Callable[[str, int, int | None], None],
+    texts: list[str],
+) -> Done | None:
+    """Deploy, unless the org has a newer package, and add to `texts`; what to print if refused."""
+    ours, theirs = package_version(), _version_of(chosen, admin)
+    if theirs is not None and installing.is_older(ours, theirs):
+        texts.append(f"The org has the Metronome package {theirs}, newer than {ours}: it stays.")
+        return None
+    report = installing.install(admin, check_only=options.dry_run, progress=_told(progress))
+    if not report.succeeded:
+        return Done(_refused_text(report), succeeded=False)
+    texts.extend(_deployed_lines(report, theirs, dry_run=options.dry_run))
+    return None
+
+
+def _version_of(chosen: CommandSync, admin: Session) -> str | None:
+    """The org's version; for the integration user itself, which may need its permission set."""
+    version = installing.installed_version(admin)
+    access = installing.integration_access(admin)
+    if version is None and chosen.admin is None and access.set_id is not None:
+        installing.assign(admin, INTEGRATION_SET, admin.user_id or "")
+        version = installing.installed_version(admin)
+    return version
+
+
+def _people(admin: Session, options: DeployOptions) -> list[tuple[str, str, str]]:
+    """Who shall have which permission set, as (set, user id, username); looked up first."""
+    found: list[tuple[str, str, str]] = []
+    for username in dict.fromkeys((*options.others, *options.readers)):
+        user_id = installing.user_id_of(admin, username)
+        found.append((USER_SET, user_id, username))
+        if username in options.others:
+            found.append((ADMIN_SET, user_id, username))
+    return found
 
 
 def _told(progress: Callable[[str, int, int | None], None]) -> Progress:
@@ -129,14 +162,14 @@ def _integration_user(chosen: CommandSync, admin: Session, environment: Mapping[
         return session.user_id or ""
 
 
-def _assigned(admin: Session, integration_user: str, options: DeployOptions) -> Iterator[str]:
-    wanted = [(INTEGRATION_SET, integration_user, "the integration user")]
-    for username in dict.fromkeys((*options.others, *options.readers)):
-        user_id = installing.user_id_of(admin, username)
-        wanted.append((USER_SET, user_id, username))
-        if username in options.others:
-            wanted.append((ADMIN_SET, user_id, username))
-    for name, user_id, who in wanted:
+def _assigned(
+    admin: Session, integration_user: str, people: Sequence[tuple[str, str, str]]
+) -> Iterator[str]:
+    """Assign the permission sets, one after the other, and say so."""
+    for name, user_id, who in (
+        (INTEGRATION_SET, integration_user, "the integration user"),
+        *people,
+    ):
         new = installing.assign(admin, name, user_id)
         yield f"{name} {'is assigned' if new else 'was assigned already'} to {who}."
 
@@ -160,8 +193,13 @@ def check(
 def _check_lines(found: PackageCheck, where: str) -> Iterator[str]:
     version = f"is {found.version}" if found.version else "is not there, or not to be seen"
     yield f"The org's Metronome package {version}; this operator brings {found.ours}."
+    if not found.sets_visible:
+        yield (
+            "The integration user may not look at permission sets: whether the org has all of them "
+            "is not told here."
+        )
     if not found.findings:
-        yield "Every object, field, right and permission set is in order."
+        yield "Every object, field and right that the operator needs is in order."
         return
     rows = [(one.kind, one.name, one.problem) for one in grouped(found.findings)]
     yield tabulate(rows, headers=("what", "name", "problem"), disable_numparse=True)
@@ -172,12 +210,16 @@ def _check_lines(found: PackageCheck, where: str) -> Iterator[str]:
 
 def _commands(found: PackageCheck, where: str) -> Iterator[str]:
     """What to type, in this order; a deploy assigns the integration's permission set as well."""
-    if any(one.remedy == "deploy" for one in found.findings):
+    if found.namespaced and any(one.remedy == "deploy" for one in found.findings):
+        yield "  (install the managed package of that namespace from its own page in the org)"
+    elif any(one.remedy == "deploy" for one in found.findings):
         yield f"  metronome-salesforce package deploy {where}"
-    elif found.findings:
-        user = shlex.quote(found.username)
+        return
+    if found.findings:
+        user = shlex.quote(found.username or "USERNAME-OF-THE-INTEGRATION-USER")
         yield f"  sf org assign permset --name {INTEGRATION_SET} --on-behalf-of {user}"
-        yield f"or metronome-salesforce package deploy {where}"
+        if not found.namespaced:
+            yield f"or metronome-salesforce package deploy {where}"
 
 
 def _check_json(found: PackageCheck, where: str) -> str:

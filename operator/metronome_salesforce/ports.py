@@ -10,6 +10,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Protocol
 
+from metronome_salesforce.errors import ConfigError
 from metronome_salesforce.linking import Accounts
 from metronome_salesforce.mapping import ObjectMapping
 from metronome_salesforce.rows import ActualRow, Row, RowResult, Write
@@ -103,17 +104,30 @@ class Target(Protocol):
     def quota(self) -> Quota | None:
         """The daily quota by the newest answer."""
 
-    def prepare(self, policy: str, progress: Callable[[str, int, int], None]) -> PackageState:
+    def open(self) -> OrgState:
+        """Sign in, and see what is left of quota and storage."""
+
+    def prepare(
+        self,
+        policy: str,
+        lacking: ConfigError | None,
+        progress: Callable[[str, int, int], None],
+        *,
+        dry_run: bool = False,
+    ) -> PackageState:
         """Install or upgrade the package where `policy` (Never, IfMissing, Always) says so.
 
+        `lacking` is why `check` has failed, None when it has not.
         What keeps it from being installed is in the state, not raised.
         """
 
     def past_runs(self, sync: str) -> Sequence[PastRun]:
         """The records of the runs of a MetronomeSync ("namespace/name"), newest first."""
 
-    def check(self, mappings: Sequence[ObjectMapping]) -> OrgState:
-        """Sign in and see that every object and field of `mappings` is there and writable.
+    def check(self, mappings: Sequence[ObjectMapping], state: OrgState | None = None) -> OrgState:
+        """See that every object and field of `mappings` is there and writable; sign in before.
+
+        `state` is what `open` has told, which is asked for again without it.
 
         Raises ConfigError with reason `SalesforceAuthenticationFailed`, `PackageMissing`,
         `FieldNotAccessible` or `ObjectNotAccessible`, naming object, field and the permission set.

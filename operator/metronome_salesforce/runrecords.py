@@ -19,14 +19,15 @@ from metronome_salesforce.stepping import CycleStoppedError, Steps
 
 logger = logging.getLogger(__name__)
 
-RUNNING = "Running"
+RUNNING, UNKNOWN = "Running", "Unknown"
 
 _WHATS = ("created", "updated", "deleted", "unchanged", "rejected")
 _SUMMARY = LongText(32768)
 _UNFINISHED = (
-    "The run did not end: its operator was stopped or killed. Whatever it wrote stands, and the "
-    "next run goes on from there."
+    "The end of this run was not recorded: its operator was stopped or killed, or the org did not "
+    "take the record. What it wrote stands; the MetronomeSync and the operator's log know more."
 )
+_LONGEST_SYNC = 255
 
 
 class RunRecords:
@@ -38,7 +39,7 @@ class RunRecords:
     def __init__(self, steps: Steps, target: Target, *, sync: str, keep: int) -> None:
         self._steps = steps
         self._target = target
-        self._sync = sync
+        self._sync = sync[:_LONGEST_SYNC]
         self._keep = keep
         self._open = False
         self._past: Sequence[PastRun] = ()
@@ -50,17 +51,27 @@ class RunRecords:
         try:
             past = await self._steps.blocking(partial(self._target.past_runs, self._sync))
             self._past = [one for one in past if one.run_id != report.id]
-            left = [_left(one, report) for one in self._past if one.running or one.latest]
-            self._open = await self._write([_started(self._sync, report), *left])
+            left = [_left(one) for one in self._past if one.running or one.latest]
+            self._open = await self._write([_record(report.id, self._start(report)), *left])
         except ProductError as error:
             _complain(report.id, error.message)
+
+    def _start(self, report: CycleReport) -> dict[str, Value]:
+        return {
+            "Sync__c": self._sync,
+            "Trigger__c": report.trigger.value,
+            "Outcome__c": RUNNING,
+            "Started_At__c": report.started_at,
+            "Is_Latest__c": True,
+        }
 
     async def close(self, report: CycleReport) -> None:
         """Say how the run ended, and delete the records that are too many."""
         if not self._open:
             return
         try:
-            await self._write([_ended(report)])
+            # The whole record: somebody may have deleted it meanwhile.
+            await self._write([_record(report.id, {**self._start(report), **_end(report)})])
             old = [_gone(one) for one in self._past[max(self._keep - 1, 0) :]]
             size = self._target.chunk_size
             for start in range(0, len(old), size):
@@ -110,46 +121,26 @@ def _counts_text(counts: Counts) -> str:
     return ", ".join(f"{getattr(counts, what)} {what}" for what in _WHATS)
 
 
-def _started(sync: str, report: CycleReport) -> Write:
-    return _record(
-        report.id,
-        {
-            "Sync__c": sync[:255],
-            "Trigger__c": report.trigger.value,
-            "Outcome__c": RUNNING,
-            "Started_At__c": report.started_at,
-            "Is_Latest__c": True,
-        },
-    )
-
-
-def _ended(report: CycleReport) -> Write:
+def _end(report: CycleReport) -> dict[str, Value]:
     # The counts of a refused plan are of what would have been written.
     counts = [] if report.outcome is Outcome.REFUSED else list(report.rows.values())
     numbers: dict[str, Value] = {
         f"Rows_{what.title()}__c": Decimal(sum(getattr(one, what) for one in counts))
         for what in _WHATS
     }
-    return _record(
-        report.id,
-        {
-            "Outcome__c": report.outcome.value,
-            "Finished_At__c": report.finished_at,
-            **numbers,
-            "Salesforce_Requests__c": Decimal(report.api_requests.get("salesforce", 0)),
-            "Metronome_Requests__c": Decimal(report.api_requests.get("metronome", 0)),
-            "Summary__c": canon(_SUMMARY, summary_text(report)),
-        },
-    )
-
-
-def _left(past: PastRun, report: CycleReport) -> Write:
-    """The record of an earlier run, now that there is a newer one."""
-    end: dict[str, Value] = {
-        "Outcome__c": Outcome.FAILED.value,
-        "Finished_At__c": report.started_at,
-        "Summary__c": _UNFINISHED,
+    return {
+        "Outcome__c": report.outcome.value,
+        "Finished_At__c": report.finished_at,
+        **numbers,
+        "Salesforce_Requests__c": Decimal(report.api_requests.get("salesforce", 0)),
+        "Metronome_Requests__c": Decimal(report.api_requests.get("metronome", 0)),
+        "Summary__c": canon(_SUMMARY, summary_text(report)),
     }
+
+
+def _left(past: PastRun) -> Write:
+    """The record of an earlier run, now that there is a newer one."""
+    end: dict[str, Value] = {"Outcome__c": UNKNOWN, "Summary__c": _UNFINISHED}
     return _record(past.run_id, {"Is_Latest__c": False, **(end if past.running else {})})
 
 

@@ -19,7 +19,7 @@ from tests.e2e.suite import (
     sync_manifest,
 )
 from tests.e2e.test_cli_sync import FAILED, SUCCEEDED, USAGE, no_secret_in, written_to
-from tests.package.versions import changed, of_version
+from tests.package.versions import changed, let_install, of_version
 from tests.sandbox.salesforce import metadata_zip as md
 
 READER = "rep@sandbox.example"
@@ -39,8 +39,6 @@ OWN_LOOKUP = md.package_zip(
 def _bare() -> Iterator[Company]:
     """A company whose org lacks the package, and whose integration user may not install it."""
     with company(package=False) as one:
-        one.org.revoke_permission(INTEGRATION, "ModifyMetadata")
-        one.org.revoke_permission(INTEGRATION, "AssignPermissionSets")
         yield one
 
 
@@ -110,6 +108,7 @@ def test_who_may_not_deploy_is_told_which_right_it_takes(bare: Company, file: Pa
 def test_one_command_fills_an_empty_org(tmp_path: Path) -> None:
     """`sync` with `install: IfMissing`, which is the default."""
     with company(package=False) as one:
+        let_install(one.org)
         documents = [*references(one), sync_manifest("acme", one.spec("acme"))]
         file = written_to(tmp_path / "acme.yaml", *documents)
         result = run_cli("sync", "-f", str(file))
@@ -156,12 +155,27 @@ def test_a_newer_package_stays_and_access_is_given(bare: Company, file: Path) ->
     assert len(bare.org.deploys) == 1
 
 
-def test_an_unknown_user_is_named(file: Path) -> None:
+def test_an_integration_user_that_was_given_nothing_downgrades_nothing(
+    bare: Company, file: Path
+) -> None:
+    """It does not see the version before it has its permission set."""
+    assert bare.org.deploy(of_version("1.2.0")).success
+    let_install(bare.org)
+    bare.org.revoke_permission(INTEGRATION, "CustomizeApplication")
+    result = run_cli("package", "deploy", "-f", str(file))
+
+    assert result.returncode == SUCCEEDED, result.stderr
+    assert "1.2.0, newer than 0.1.0: it stays." in result.stdout
+    assert len(bare.org.deploys) == 1
+
+
+def test_an_unknown_user_is_named(bare: Company, file: Path) -> None:
     words = ("package", "deploy", "-f", str(file), "--credentials", "admin")
     result = run_cli(*words, "--assign", "nobody@sandbox.example")
 
     assert result.returncode == FAILED
     assert "no active user with the username nobody@sandbox.example" in result.stderr
+    assert not bare.org.deploys, "who is to get access is looked up first"
 
 
 def test_a_secret_that_is_not_there_is_named(file: Path) -> None:
@@ -199,6 +213,7 @@ def commands(file: Path) -> list[str]:
 
 
 def test_an_org_without_the_package_lacks_everything(bare: Company, file: Path) -> None:
+    bare.org.grant_permission(INTEGRATION, "ViewSetup")
     found = findings(file)
 
     assert ("object", "Metronome_Invoice__c", "is not in the org") in found
@@ -210,6 +225,7 @@ def test_an_org_without_the_package_lacks_everything(bare: Company, file: Path) 
 
 
 def test_a_package_nobody_was_given_is_to_be_assigned(bare: Company, file: Path) -> None:
+    bare.org.grant_permission(INTEGRATION, "ViewSetup")
     assert bare.org.deploy(of_version("0.1.0")).success
     found = findings(file)
 
@@ -225,11 +241,12 @@ def test_a_package_nobody_was_given_is_to_be_assigned(bare: Company, file: Path)
     text = run_cli("package", "check", "-f", str(file)).stdout
     assert told(text) == [
         "The org's Metronome package is 0.1.0; this operator brings 0.1.0.",
-        "Every object, field, right and permission set is in order.",
+        "Every object, field and right that the operator needs is in order.",
     ]
 
 
 READ_ONLY = "the integration user may not write it"
+CLOSED = "is not in the org, or no longer in the permission set"
 SET = "permissionsets/Metronome_Integration.permissionset"
 
 
@@ -239,16 +256,17 @@ def test_one_field_that_is_closed_or_read_only_is_named(bare: Company, file: Pat
         "<editable>true</editable>\n        <field>Metronome_Invoice__c.Total__c</field>\n"
         "        <readable>true</readable>"
     )
+    bare.org.grant_permission(INTEGRATION, "ViewSetup")
     for edited, problem in (
         (
             entry.replace("<editable>true", "<editable>false"),
             READ_ONLY,
         ),
-        (entry.replace(">true<", ">false<"), "is not in the org"),
+        (entry.replace(">true<", ">false<"), CLOSED),
     ):
         assert bare.org.deploy(changed(SET, entry, edited)).success
         bare.org.assign_permission_set(INTEGRATION, "Metronome_Integration")
-        kind = "field" if problem == "is not in the org" else "field access"
+        kind = "field" if problem == CLOSED else "field access"
         assert findings(file) == {(kind, "Metronome_Invoice__c.Total__c", problem)}
         assert commands(file) == [f"metronome-salesforce package deploy -f {file}"]
 
@@ -263,6 +281,29 @@ def test_an_older_package_is_to_be_deployed(bare: Company, file: Path) -> None:
         "What mends it:",
         f"metronome-salesforce package deploy -f {file}",
     ]
+
+
+def test_a_bare_integration_user_is_checked_by_what_it_sees(bare: Company, file: Path) -> None:
+    """It may not look at permission sets; so nobody can tell what is missing and what closed."""
+    found = findings(file)
+    closed = "is not in the org, or closed to the integration user"
+    assert ("object", "Metronome_Usage__c", closed) in found
+    assert not any(kind == "permission set" for kind, _, _ in found)
+
+    assert bare.org.deploy(of_version("0.1.0")).success
+    bare.org.assign_permission_set(INTEGRATION, "Metronome_Integration")
+    assert findings(file) == set()
+    text = run_cli("package", "check", "-f", str(file)).stdout
+    assert "may not look at permission sets" in text
+
+
+def test_a_missing_managed_package_is_not_to_be_deployed(bare: Company, tmp_path: Path) -> None:
+    spec = bare.spec("acme", salesforce={"namespacePrefix": "acme"})
+    file = written_to(tmp_path / "named.yaml", *references(bare), sync_manifest("acme", spec))
+
+    assert findings(file)
+    assert not any("package deploy" in command for command in commands(file))
+    assert "managed package" in commands(file)[0]
 
 
 # -- export and zip --------------------------------------------------------------------------------

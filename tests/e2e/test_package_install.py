@@ -1,13 +1,26 @@
 """The package and cycles: an empty org is filled in one go, an older package is upgraded."""
 
+import re
+import threading
 from collections.abc import Iterator
 
 import pytest
 
+from metronome_salesforce.linking import LinkRequest
 from metronome_salesforce.report import CycleReport, Outcome
+from metronome_salesforce.salesforce.package import package_files
 from metronome_salesforce.sandbox.salesforce import INTEGRATION
+from metronome_salesforce.stepping import CycleStoppedError
 from tests.expectation import ACCOUNT, SOBJECTS, USAGE, differences
-from tests.package.versions import BEFORE_VERSIONS, changed, of_version
+from tests.package.versions import (
+    BEFORE_VERSIONS,
+    RIGHTS,
+    changed,
+    let_install,
+    of_version,
+    unzipped,
+    zipped,
+)
 from tests.sandbox.salesforce import metadata_zip as md
 from tests.stage import PERMISSION_SET, Stage
 
@@ -66,8 +79,9 @@ def copy_rows(source: Stage, target: Stage) -> None:
 
 @pytest.fixture(name="bare")
 def _bare() -> Iterator[Stage]:
-    """An org without the package."""
+    """An org without the package, whose integration user may install it."""
     with Stage(customers=3, months=2, package=False) as stage:
+        let_install(stage.org)
         yield stage
 
 
@@ -76,6 +90,39 @@ def _stage() -> Iterator[Stage]:
     """An org with it."""
     with Stage(customers=3, months=2) as stage:
         yield stage
+
+
+SET_FILE = "permissionsets/Metronome_Integration.permissionset"
+
+
+def changed_set(name: str) -> bytes:
+    """A permission set of the org's own with all that the integration's has but the version."""
+    text = package_files()[SET_FILE].decode()
+    text = re.sub(
+        r"<customMetadataTypeAccesses>.*?</customMetadataTypeAccesses>", "", text, flags=re.DOTALL
+    )
+    files = {f"permissionsets/{name}.permissionset": text}
+    return md.package_zip(files, {"PermissionSet": [name]})
+
+
+def without_field(content: bytes, sobject: str, name: str) -> bytes:
+    """A package without one of its fields."""
+    files = unzipped(content)
+    file = f"objects/{sobject}.object"
+    files[file] = _without(files[file], rf"<fullName>{name}</fullName>", "fields")
+    for path in files:
+        if path.startswith("permissionsets/"):
+            files[path] = _without(
+                files[path], rf"<field>{sobject}\.{name}</field>", "fieldPermissions"
+            )
+    return zipped(files)
+
+
+def _without(content: bytes, holding: str, element: str) -> bytes:
+    pattern = rf"<{element}>(?:(?!</{element}>).)*?{holding}.*?</{element}>"
+    text, count = re.subn(pattern, "", content.decode(), flags=re.DOTALL)
+    assert count == 1
+    return text.encode()
 
 
 def version(stage: Stage) -> str | None:
@@ -206,17 +253,116 @@ async def test_an_org_that_refuses_the_package_keeps_nothing_of_it(bare: Stage) 
     assert bare.org.statistics.total_rows == 0
 
 
-async def test_an_older_package_that_lacks_something_stops_cycles_and_says_so(bare: Stage) -> None:
-    """The one of before versions has no Sync Run object."""
+@pytest.mark.parametrize("policy", ["Never", "IfMissing", "Always without the right"])
+async def test_a_new_operator_goes_on_with_an_old_package(bare: Stage, policy: str) -> None:
+    """The one of before versions has no Sync Run object, so there are no records of runs."""
     assert bare.org.deploy(BEFORE_VERSIONS).success
+    bare.org.assign_permission_set(INTEGRATION, PERMISSION_SET)
+    install, _, restricted = policy.partition(" ")
+    if restricted:
+        bare.org.revoke_permission(INTEGRATION, "CustomizeApplication")
+    report = await bare.cycle(spec={"salesforce": {"package": {"install": install}}})
+
+    assert report.outcome is Outcome.SUCCEEDED, report.message
+    assert differences(bare.expected(), bare.org) == []
+    reason = "UpgradeNotAllowed" if restricted else "Outdated"
+    assert package(report) == (True, reason, None, False)
+    assert report.package is not None
+    assert "metronome-salesforce package deploy" in report.package.message
+
+
+async def test_an_old_package_that_lacks_something_stops_cycles_and_says_so(bare: Stage) -> None:
+    """Of an org whose older package has no field that the operator writes by now."""
+    field = "Metronome_Customer_Plan__c"
+    old = without_field(BEFORE_VERSIONS, field, "Customer_Name__c")
+    assert (deployed := bare.org.deploy(old)).success, deployed.problems
     bare.org.assign_permission_set(INTEGRATION, PERMISSION_SET)
     report = await bare.cycle()
 
     assert (report.outcome, report.reason) == (Outcome.FAILED, "Outdated")
     assert "spec.salesforce.package.install to Always" in report.message
-    assert "metronome-salesforce package deploy" in report.message
-    assert package(report) == (True, "Outdated", None, False)
     assert bare.org.statistics.total_rows == 0
+    assert (await bare.cycle(spec=ALWAYS)).outcome is Outcome.SUCCEEDED
+
+
+async def test_access_by_a_permission_set_of_the_org_s_own_is_enough(bare: Stage) -> None:
+    """And the operator does not widen it."""
+    assert bare.org.deploy(of_version("0.1.0")).success
+    own = changed_set("Ours")
+    assert (deployed := bare.org.deploy(own)).success, deployed.problems
+    bare.org.assign_permission_set(INTEGRATION, "Ours")
+    bare.org.revoke_permission(INTEGRATION, "CustomizeApplication")
+    assignments = bare.org.count("PermissionSetAssignment")
+    report = await bare.cycle()
+
+    assert report.outcome is Outcome.SUCCEEDED, report.message
+    assert package(report) == (True, "VersionUnknown", None, False)
+    assert bare.org.count("PermissionSetAssignment") == assignments
+    assert len(bare.org.deploys) == 2
+
+
+async def test_a_link_in_an_org_without_the_package_says_so(bare: Stage) -> None:
+    account = bare.account("Acme")
+    customer = bare.tenant.customers()[0]["id"]
+    bare.links = [LinkRequest("acme", customer_id=customer, account_id=account)]
+    report = await bare.link()
+
+    assert (report.outcome, report.reason) == (Outcome.FAILED, "PackageMissing")
+    assert "metronome-salesforce package deploy" in report.message
+
+
+async def test_a_bare_integration_user_needs_to_see_no_permission_sets(stage: Stage) -> None:
+    report = await stage.cycle()
+
+    assert report.outcome is Outcome.SUCCEEDED
+    assert package(report) == (True, "Installed", "0.1.0", False)
+
+
+@pytest.mark.parametrize("missing", RIGHTS)
+async def test_whichever_right_is_missing_nothing_is_written(bare: Stage, missing: str) -> None:
+    bare.org.revoke_permission(INTEGRATION, missing)
+    if missing in {"AssignPermissionSets", "ViewSetup"}:
+        bare.org.revoke_permission(INTEGRATION, "AssignPermissionSets")
+        bare.org.revoke_permission(INTEGRATION, "ViewSetup")
+    report = await bare.cycle()
+
+    assert (report.outcome, report.reason) == (Outcome.FAILED, "PackageMissing")
+    assert '"Customize Application"' in report.message
+    assert "metronome-salesforce package deploy" in report.message
+    assert "metronome_invoice__c" not in bare.org.state.schema.objects
+    assert bare.org.statistics.total_rows == 0
+
+
+async def test_a_dry_run_says_what_the_next_cycle_will_do(bare: Stage) -> None:
+    report = await bare.cycle(dry_run=True)
+
+    assert (report.outcome, report.reason) == (Outcome.FAILED, "PackageMissing")
+    assert "A dry run installs nothing; the next cycle does" in report.message
+
+
+async def test_an_unknown_api_version_is_told_as_such(bare: Stage) -> None:
+    report = await bare.cycle(spec={"salesforce": {"apiVersion": "99.0"}})
+
+    assert (report.outcome, report.reason) == (Outcome.FAILED, "SalesforceApiVersionUnknown")
+
+
+async def test_no_calls_left_means_no_deploy(bare: Stage) -> None:
+    bare.org.api_used = bare.org.api_limit * 9 // 10
+    report = await bare.cycle()
+
+    assert report.reason == "ApiBudgetExhausted", report.message
+    assert not bare.org.deploys
+
+
+async def test_a_stop_is_heard_while_a_deploy_is_waited_for(bare: Stage) -> None:
+    stop = threading.Event()
+    bare.salesforce.on_request = lambda request: stop.set() if "Request/" in request.path else None
+    with pytest.raises(CycleStoppedError):
+        await bare.cycle(stop=stop)
+
+    assert bare.org.count("PermissionSetAssignment") == 0
+    bare.salesforce.on_request = None
+    assert (await bare.cycle()).outcome is Outcome.SUCCEEDED
 
 
 async def test_an_upgrade_keeps_data_and_what_the_org_has_added(stage: Stage, bare: Stage) -> None:

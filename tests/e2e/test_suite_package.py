@@ -13,16 +13,18 @@ from tests.e2e.suite import (
     condition,
     content,
     deploy_package,
+    eventually,
     message,
     undisturbed,
 )
-from tests.package.versions import of_version
+from tests.package.versions import let_install, of_version
 
 
 @pytest.fixture(name="bare")
 def _bare() -> Iterator[Company]:
-    """A company whose org lacks the package."""
+    """A company whose org lacks the package, and whose integration user may install it."""
     with company(package=False) as one:
+        let_install(one.org)
         yield one
 
 
@@ -33,8 +35,8 @@ def test_an_org_without_it_is_filled_at_once(space: Space, bare: Company) -> Non
     assert content(bare.org) == undisturbed(bare)
     assert condition(status, "PackageInstalled") == ("True", "Installed")
     assert status["package"] == {"installedVersion": "0.1.0"}
-    told = {reason: text for _, reason, text in space.events()}
-    assert told["PackageInstalled"] == "The Metronome package 0.1.0 was installed."
+    told = ("Normal", "PackageInstalled", "The Metronome package 0.1.0 was installed.")
+    assert told in space.events()
 
 
 def test_never_waits_for_an_administrator(space: Space, bare: Company) -> None:
@@ -60,6 +62,8 @@ def test_an_older_one_is_told_and_upgraded_when_asked(space: Space, bare: Compan
     status = space.wait_for_run()
     assert condition(status, "PackageInstalled") == ("True", "Outdated")
     assert status["package"] == {"installedVersion": "0.0.7"}
+    told = ("Warning", "Outdated", message(status, "PackageInstalled"))
+    assert eventually(lambda: told in space.events())
 
     space.patch({"salesforce": {"package": {"install": "Always"}}})
     status = space.wait_for_run(2)

@@ -14,6 +14,7 @@ from metronome_salesforce.report import Outcome
 from metronome_salesforce.sandbox.salesforce import ADMIN
 from metronome_salesforce.sandbox.salesforce.reports import ReportResult, run_report
 from tests.expectation import CUSTOMER, LINE, Content, Json
+from tests.package.versions import share_dashboards
 from tests.stage import NOW, Stage
 
 READER = "reader@sandbox.example"
@@ -30,7 +31,7 @@ class Company:
         self.names = {record: name for name, record in self.accounts.items()}
         for number, name in ((0, "Acme"), (1, "Acme"), (2, "Beta")):
             stage.tenant.set_salesforce_account(stage.customer(number), self.accounts[name])
-        self._let_grants_expire(1, 59, 60, 61)
+        self._let_grants_expire(1, 30, 59, 60, 61)
         assert asyncio.run(stage.cycle()).outcome is Outcome.SUCCEEDED
         self.content: Content = stage.expected()
         self.line_names = {row.place: row.fields["Name"] for row in self.content[LINE].values()}
@@ -44,7 +45,9 @@ class Company:
                 "Rows_Rejected__c": rejected, "Summary__c": f"Rejected {rejected}",
             }, username=stage.clerk())  # fmt: skip
         stage.org.add_user(READER, name="Sales Reader")
-        # The administrator deployed the dashboard, so everybody sees it with those eyes.
+        # The administrator deployed the dashboard, so everybody it is shared with sees it with
+        # those eyes.
+        share_dashboards(stage.org)
         for each in (READER, ADMIN):
             stage.org.assign_permission_set(each, "Metronome_User")
 

@@ -84,8 +84,8 @@ def _active_grant(row: Row) -> bool:
 
 
 def _expiring(row: Row) -> bool:
-    ends = _day(row, "Expiration_Date__c")
-    return _active_grant(row) and ends is not None and 1 <= (ends - TODAY).days <= 30
+    ends, left = _day(row, "Expiration_Date__c"), row["Balance_Including_Pending__c"] or 0
+    return _active_grant(row) and left > 0 and ends is not None and 1 <= (ends - TODAY).days <= 30
 
 
 def _running_low(row: Row) -> bool:

@@ -49,9 +49,9 @@ def low(row: Json) -> bool:
 
 
 def expiring(row: Json) -> bool:
-    """Whether a grant in effect ends within thirty days from tomorrow."""
-    ends = row["Expiration_Date__c"]
-    return active(row) and ends is not None and TODAY_TEXT < ends <= UNTIL
+    """Whether a grant in effect, not used up, ends within thirty days from tomorrow."""
+    ends, left = row["Expiration_Date__c"], row["Balance_Including_Pending__c"] or 0
+    return active(row) and left > 0 and ends is not None and TODAY_TEXT < ends <= UNTIL
 
 
 VIEWS: dict[tuple[str, str], Callable[[Json], bool]] = {

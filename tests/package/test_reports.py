@@ -10,6 +10,9 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
+from metronome_salesforce.sandbox.salesforce import SalesforceError
 from metronome_salesforce.sandbox.salesforce.dashboards import dashboards, run_dashboard
 from metronome_salesforce.sandbox.salesforce.reports import (
     ReportGroup,
@@ -18,7 +21,7 @@ from metronome_salesforce.sandbox.salesforce.reports import (
 )
 from tests.expectation import CUSTOMER, GRANT, INVOICE, LINE, USAGE, Json
 from tests.package.company import READER, TODAY, Company, active, percent
-from tests.stage import NOW
+from tests.stage import NOW, Stage
 
 SPEND = frozenset({"Draft", "Finalized"})
 
@@ -271,6 +274,15 @@ def test_rejected_rows(company: Company) -> None:
     assert result.totals == (5.0, 2)
 
 
+def test_a_dashboard_is_for_those_only_whom_it_is_shared_with() -> None:
+    """It shows what whoever deployed it may see, whatever its viewer may."""
+    with Stage(customers=2, months=1) as stage:
+        stage.org.add_user("guest@sandbox.example")
+        guest = stage.org.users["guest@sandbox.example"]
+        with pytest.raises(SalesforceError):
+            run_dashboard(stage.org.state, guest, "Metronome/Metronome_Overview")
+
+
 def test_the_dashboard_draws_the_same_numbers(company: Company) -> None:
     org = company.stage.org
     assert dashboards(org.state) == [("Metronome/Metronome_Overview", "Metronome Overview")]
@@ -300,4 +312,13 @@ def test_the_dashboard_draws_the_same_numbers(company: Company) -> None:
             for inner in outer.groups
         }
         assert totals.items() <= labels.items()
-        assert len(each.points) == min(len({one for one, _ in labels}), 10)
+        shown = {point.label for point in each.points}
+        assert len(shown) == min(len({one for one, _ in labels}), 10)
+        if each.report.endswith("_by_Month"):
+            continue
+        # Those that were left out have no more than those that are there.
+        sums: dict[str, float] = {}
+        for (label, _), amount in labels.items():
+            sums[label] = sums.get(label, 0) + float(str(amount or 0))
+        left = [amount for label, amount in sums.items() if label not in shown]
+        assert min(sums[label] for label in shown) >= max(left, default=0)

@@ -6,10 +6,34 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from metronome_salesforce.salesforce.package import package_files
+from metronome_salesforce.sandbox.salesforce import INTEGRATION, SalesforceOrg
+from tests.sandbox.salesforce import metadata_zip as md
 
+RIGHTS = ("ModifyMetadata", "CustomizeApplication", "AssignPermissionSets", "ViewSetup")
+"""What it takes to deploy the package and to assign its permission sets."""
 RECORD = "customMetadata/Metronome_Package.Current.md"
 BEFORE_VERSIONS = Path(__file__).with_name("package-before-versions.zip").read_bytes()
 """The package as it was before it had a version: objects, fields and two permission sets."""
+
+
+def let_install(org: SalesforceOrg) -> None:
+    """Let the integration user do what an administrator does otherwise."""
+    for right in RIGHTS:
+        org.grant_permission(INTEGRATION, right)
+
+
+def share_dashboards(org: SalesforceOrg) -> None:
+    """Share the dashboard folder with everybody, as an administrator may after the deploy."""
+    folder = package_files()["dashboards/Metronome-meta.xml"].decode()
+    shares = (
+        "<folderShares><accessLevel>View</accessLevel><sharedTo>AllInternalUsers</sharedTo>"
+        "<sharedToType>Organization</sharedToType></folderShares>"
+    )
+    shared = folder.replace("    <name>", f"    {shares}<name>")
+    result = org.deploy(
+        md.package_zip({"dashboards/Metronome-meta.xml": shared}, {"Dashboard": ["Metronome"]})
+    )
+    assert result.success, result.problems
 
 
 def zipped(files: Mapping[str, bytes]) -> bytes:
@@ -19,6 +43,12 @@ def zipped(files: Mapping[str, bytes]) -> bytes:
         for name, content in files.items():
             archive.writestr(name, content)
     return buffer.getvalue()
+
+
+def unzipped(content: bytes) -> dict[str, bytes]:
+    """The files of a zip."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
 
 
 def changed(path: str, old: str, new: str) -> bytes:

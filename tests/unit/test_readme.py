@@ -317,7 +317,8 @@ _NO_REASONS = frozenset({
     "IfMissing", "LastModifiedById", "LongTextArea", "MasterDetail", "MasterRecordId",
     "MetronomeSource", "MetronomeSync", "MetronomeSyncs", "PermissionSet",
     "PermissionSetId",
-    "PermissionsAssignPermissionSets", "PermissionsModifyMetadata",
+    "PermissionsAssignPermissionSets", "PermissionsCustomizeApplication",
+    "PermissionsModifyMetadata", "PermissionsViewSetup",
     "ReadWrite", "ReportType", "SelfSubjectAccessReview", "SelfSubjectReview", "SetNull",
     "SubjectAccessReview", "SyncRun", "WriteBack",
 })  # fmt: skip

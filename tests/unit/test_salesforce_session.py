@@ -467,7 +467,7 @@ def test_an_org_that_cannot_be_reached_is_named() -> None:
         (refusal("API_DISABLED_FOR_ORG", status=403), ConfigError, "SalesforceApiDisabled"),
         (refusal("API_CURRENTLY_DISABLED", status=403), ConfigError, "SalesforceApiDisabled"),
         (refusal("INVALID_FIELD"), ConfigError, "FieldNotAccessible"),
-        (refusal("INVALID_TYPE"), ConfigError, "FieldNotAccessible"),
+        (refusal("INVALID_TYPE"), ConfigError, "PackageMissing"),
         (refusal("INSUFFICIENT_ACCESS", status=403), ConfigError, "SalesforceAccessDenied"),
         (refusal("TXN_SECURITY_NO_ACCESS", status=403), ConfigError, "SalesforceAccessDenied"),
         (refusal("MALFORMED_QUERY"), ConfigError, "SalesforceRequestRefused"),

@@ -66,9 +66,12 @@ def _tell_of_person(stage: Stage, customer_id: str, account_id: str) -> None:
     stage.choose(record_of(stage.org, customer_id)["Id"], account_id)
 
     def has_moved() -> bool:
-        # It is written last.
-        moved: bool = record_of(stage.org, customer_id)["Linked_Account_ID__c"] == account_id
-        return moved
+        # The rows, then the record, and last the sums on the Account.
+        if record_of(stage.org, customer_id)["Linked_Account_ID__c"] != account_id:
+            return False
+        account = next(row for row in stage.org.rows("Account") if row["Id"] == account_id)
+        summed: bool = account["Metronome_Customer_ID__c"] == customer_id
+        return summed
 
     seconds = _wait(stage, "choice in Salesforce", has_moved)
     _say(f"Noticed and done after {seconds:.1f} s")

@@ -1,11 +1,13 @@
 """What the demo plays on: emulated services, the operator's process, manifests that fit them."""
 
+import io
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,17 +16,24 @@ from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import yaml
 from kubernetes import client, config
 
 from metronome_salesforce.hosts import DEFAULTS_VARIABLE, HOSTS_VARIABLE, HTTP_VARIABLE
 from metronome_salesforce.printing import put
-from metronome_salesforce.salesforce.package import package_zip
+from metronome_salesforce.salesforce.package import NAMESPACE as NAMESPACE_OF_METADATA
+from metronome_salesforce.salesforce.package import package_files
 from metronome_salesforce.sandbox.certificates import CertificateAuthority
 from metronome_salesforce.sandbox.kubernetes import KubernetesSandbox
 from metronome_salesforce.sandbox.metronome import API_KEY, MetronomeSandbox, Tenant
-from metronome_salesforce.sandbox.salesforce import INTEGRATION, SalesforceOrg, SalesforceSandbox
+from metronome_salesforce.sandbox.salesforce import (
+    ADMIN,
+    INTEGRATION,
+    SalesforceOrg,
+    SalesforceSandbox,
+)
 from metronome_salesforce.spec import API_VERSION, GROUP, SYNC_PLURAL, VERSION
 
 SYNC = "production"
@@ -41,8 +50,8 @@ SETTINGS = MappingProxyType(
 
 ORPHANS = "Metronome_Orphan_Customer__c"
 
-_SALESFORCE_VERSION = "66.0"
-_PERMISSION_SET = "Metronome_Integration"
+_FOLDER = "dashboards/Metronome-meta.xml"
+_PERSON_SET = "Metronome_Admin"
 _PERSON = "sales@sandbox.example"
 _WATCH_EVERY = "2s"
 _STOP_SECONDS = 20.0
@@ -115,11 +124,16 @@ class Stage:
 
     def choose(self, record_id: str, account_id: str) -> None:
         """Let a person set the Account on an Orphaned Customer record."""
-        if _PERSON not in self.org.users:
-            self.org.add_user(_PERSON)
-            # That for people only reads.
-            self.org.assign_permission_set(_PERSON, _PERMISSION_SET)
         self.org.update(ORPHANS, record_id, {"Account__c": account_id}, username=_PERSON)
+
+    def give_access(self) -> None:
+        """Let an administrator give people access to the app, once it is installed."""
+        # Of the fields that were deployed, an administrator sees none without it either.
+        for username in (_PERSON, ADMIN):
+            self.org.assign_permission_set(username, _PERSON_SET)
+        shared = self.org.deploy(_dashboard_folder())
+        if not shared.success:
+            raise DemoError(f"the dashboards could not be shared: {'; '.join(shared.problems)}")
 
     def link_path(self, customer_id: str) -> Path:
         """The file of the customer's CustomerLink, if one was written, called as the link."""
@@ -159,12 +173,11 @@ def set_up(folder: Path, customers: int, *, lag: timedelta) -> Iterator[Stage]:
     cluster = KubernetesSandbox()
     with ExitStack() as stack:
         metronome = stack.enter_context(MetronomeSandbox(tenant).serve())
-        salesforce = SalesforceSandbox(org)
+        salesforce = SalesforceSandbox(org, person=_PERSON)
         https = stack.enter_context(salesforce.serve(tls=authority))
         http = stack.enter_context(salesforce.serve())
         kubernetes = stack.enter_context(cluster.serve())
-        put("Deploying the Metronome package to the org and installing the CRDs ...", flush=True)
-        _deploy_package(org)
+        _let_install(org)
         to_link = _customers_to_link(tenant)
         for customer_id in to_link[:_LINKED]:
             tenant.set_salesforce_account(
@@ -180,6 +193,7 @@ def set_up(folder: Path, customers: int, *, lag: timedelta) -> Iterator[Stage]:
             raise DemoError(f"cannot write to {folder}: {error.strerror}") from None
         stack.enter_context(log)
         config.load_kube_config(str(kubeconfig))  # type: ignore[no-untyped-call]
+        put("Installing the CRDs ...", flush=True)
         _install_crds()
         port = _free_port()
         yield Stage(
@@ -197,11 +211,33 @@ def set_up(folder: Path, customers: int, *, lag: timedelta) -> Iterator[Stage]:
         )
 
 
-def _deploy_package(org: SalesforceOrg) -> None:
-    result = org.deploy(package_zip(_SALESFORCE_VERSION))
-    if not result.success:
-        raise DemoError("the sandbox org refused the package")
-    org.assign_permission_set(INTEGRATION, _PERMISSION_SET)
+def _let_install(org: SalesforceOrg) -> None:
+    """The integration user may do what an administrator does otherwise: install the package."""
+    for right in ("ModifyMetadata", "CustomizeApplication", "AssignPermissionSets", "ViewSetup"):
+        org.grant_permission(INTEGRATION, right)
+    org.add_user(_PERSON, name="Sales User")
+
+
+def _dashboard_folder() -> bytes:
+    """The package's dashboard folder, shared with everybody in the org."""
+    folder = ET.fromstring(package_files()[_FOLDER])  # noqa: S314 -- our own file
+    shares = ET.Element("folderShares")
+    for name, text in (
+        ("accessLevel", "View"),
+        ("sharedTo", "AllInternalUsers"),
+        ("sharedToType", "Organization"),
+    ):
+        ET.SubElement(shares, name).text = text
+    folder.insert(0, shares)
+    manifest = (
+        f'<Package xmlns="{NAMESPACE_OF_METADATA}"><types><members>Metronome</members>'
+        "<name>Dashboard</name></types><version>66.0</version></Package>"
+    )
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("package.xml", manifest)
+        archive.writestr(_FOLDER, ET.tostring(folder))
+    return buffer.getvalue()
 
 
 def _install_crds() -> None:

@@ -6,15 +6,18 @@ import sys
 from pathlib import Path
 from threading import Event
 
-from metronome_salesforce.demo.stage import SETTINGS, SYNC, DemoError, Stage
+from metronome_salesforce.demo.stage import ORPHANS, SETTINGS, SYNC, DemoError, Stage
 from metronome_salesforce.demo.story import REQUESTED_AT
 from metronome_salesforce.printing import put
 from metronome_salesforce.sandbox.metronome import API_KEY
 
+_OFFERED = 3
+
 
 def print_addresses(stage: Stage) -> None:
-    """Say where everything is and what to type."""
+    """Say where everything is and what to type, and leave Accounts to try it with."""
     app = stage.org.client_credentials
+    _offer_accounts(stage)
     put(
         f"""
 Everything stays up until ctrl-C.
@@ -28,6 +31,8 @@ Everything stays up until ctrl-C.
   Metronome   {stage.metronome_url}/v1/customers  (Authorization: Bearer {API_KEY})
               a day passes: curl -X POST -H 'Content-Type: application/json' \\
                 -d '{{"days": 1}}' {stage.metronome_url}/_sandbox/advance
+  Web page    {stage.org_http_url}/app shows the org as somebody in sales sees it: set the
+              Account of an Orphaned Customer, and see the operator move the billing data
   Salesforce  {stage.org_url} and {stage.org_http_url}
               client id {app.client_id}, client secret {app.client_secret}
   Operator    {stage.operator_url}/metrics, /healthz, /readyz; log: {_short(stage.operator_log)}
@@ -38,6 +43,14 @@ Without the cluster, from the same manifests (sync instead of plan writes):
 """,
         flush=True,
     )
+
+
+def _offer_accounts(stage: Stage) -> None:
+    """Let sales create Accounts that nothing is linked to yet, for the largest orphans."""
+    unlinked = [row for row in stage.org.rows(ORPHANS) if not row["Account__c"]]
+    unlinked.sort(key=lambda row: row["Current_Spend__c"] or 0, reverse=True)
+    for row in unlinked[:_OFFERED]:
+        stage.add_account(row["Metronome_Customer_ID__c"])
 
 
 def _link_hints(stage: Stage) -> str:

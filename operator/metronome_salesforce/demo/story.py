@@ -35,12 +35,15 @@ def tell(stage: Stage) -> None:
     stage.org.statistics.reset()
     status = _follow(stage, lambda status: "finishedAt" in status.get("lastRun", {}))
     _expect_success(stage, status)
+    _say(f"The org was empty. {_sentence(status, 'PackageInstalled')}")
     _say("\nThe first cycle is done. What the org counted:")
     _say(written_table(stage.org))
     _say("\nCustomers by current spend (- is none). The data of those without an Account hangs on")
     _say("an Orphaned Customer record:")
     _say(customers_table(stage.org))
     _say(invoice_text(stage.org))
+    stage.give_access()
+    _say("\nAn administrator assigns the permission set Metronome Admin to a person.")
 
     _say("\nA day passes in Metronome: new usage, recomputed drafts ...")
     stage.tenant.advance(timedelta(days=1))
@@ -111,6 +114,11 @@ def _status() -> Json:
     )
     status: Json = sync.get("status") or {}
     return status
+
+
+def _sentence(status: Json, kind: str) -> str:
+    """What a condition says."""
+    return next((str(one["message"]) for one in status["conditions"] if one["type"] == kind), "")
 
 
 def _progress_text(progress: Json | None) -> str:

@@ -21,13 +21,24 @@ _DEPLOY = "deploy the Metronome package to the org (metronome-salesforce package
 _NAMED = 10
 
 
-def check_access(session: Session, mappings: Sequence[ObjectMapping]) -> OrgState:
-    """Sign in, describe every object of `mappings` and Account, and read the org's limits.
+def check_access(
+    session: Session, mappings: Sequence[ObjectMapping], state: OrgState | None = None
+) -> OrgState:
+    """Sign in, read the org's limits (unless `state` has them), describe all objects.
+
+    Raises as `org_state` and `check_described`.
+    """
+    state = state or org_state(session)
+    check_described(session, mappings)
+    return state
+
+
+def check_described(session: Session, mappings: Sequence[ObjectMapping]) -> None:
+    """Describe every object of `mappings` and Account.
 
     Raises ConfigError with reason PackageMissing, ObjectNotAccessible or FieldNotAccessible that
     names all that is wrong with the first such object.
     """
-    state = org_state(session)
     accounts = [] if ACCOUNT_SUMMARY in mappings else [ACCOUNT_SUMMARY]
     for mapping in (*mappings, *accounts):
         described = describe(session, mapping)
@@ -35,7 +46,6 @@ def check_access(session: Session, mappings: Sequence[ObjectMapping]) -> OrgStat
             raise _missing(mapping)
         _check_object(mapping, described)
         _check_fields(mapping, described)
-    return state
 
 
 def org_state(session: Session) -> OrgState:

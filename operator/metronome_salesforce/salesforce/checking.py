@@ -1,8 +1,9 @@
 """What an org lacks of the Metronome package, one finding a thing, each with what mends it.
 
 An object or field that the user has no right to does not exist for the API. So whether it is
-missing from the org or only closed to the user is told by the permission set: who has it and does
-not see a field, sees that the org has none.
+missing from the org or only closed to the user is told by the permission set: who has it as it came
+with the package and does not see a field, sees that the org has none. Users who may not look into
+Setup see no permission sets; then that cannot be told apart.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,13 +49,16 @@ class Finding:
 class PackageCheck:
     """What was found; `version` is None where the user sees none, `ours` the operator's.
 
-    `username` is that of the integration user.
+    `username` is that of the integration user. `sets_visible` tells whether it sees permission
+    sets, `namespaced` whether the package is a managed one.
     """
 
     version: str | None
     ours: str
     username: str
     findings: tuple[Finding, ...]
+    sets_visible: bool = True
+    namespaced: bool = False
 
 
 def check_package(session: Session) -> PackageCheck:
@@ -70,16 +74,21 @@ def look_at_package(session: Session) -> PackageCheck:
     """The same for a session that is signed in already."""
     version, rights = installed_version(session), integration_access(session)
     return PackageCheck(
-        version, package_version(), username_of(session), tuple(_findings(session, version, rights))
+        version,
+        package_version(),
+        username_of(session),
+        tuple(_findings(session, version, rights)),
+        sets_visible=rights.visible,
+        namespaced=bool(session.namespace),
     )
 
 
 def _findings(session: Session, version: str | None, rights: Access) -> Iterator[Finding]:
     ours = package_version()
-    if rights.assigned and is_older(version, ours):
+    if (rights.assigned or version is not None) and is_older(version, ours):
         had = f"is {version}" if version else "has no version"
         yield Finding("package", "Metronome", f"{had}, the operator brings {ours}", "deploy")
-    for name in (INTEGRATION_SET, USER_SET, ADMIN_SET):
+    for name in (INTEGRATION_SET, USER_SET, ADMIN_SET) if rights.visible else ():
         if permission_set_id(session, name) is None:
             yield Finding("permission set", name, "is not in the org", "deploy")
     if rights.set_id is not None and not rights.assigned:
@@ -104,7 +113,7 @@ def _of_object(session: Session, mapping: ObjectMapping, rights: Access) -> Iter
                 _opening(rights),
             )
         else:
-            yield Finding("object", mapping.sobject, "is not in the org", "deploy")
+            yield Finding("object", mapping.sobject, _missing(rights), "deploy")
         return
     lacking = access.lacking_rights(mapping, described)
     if lacking:
@@ -123,7 +132,7 @@ def _of_fields(
     for api in access.missing_fields(mapping.fields, described):
         name = f"{mapping.sobject}.{api}"
         if _is_missing(rights):
-            yield Finding("field", name, "is not in the org", "deploy")
+            yield Finding("field", name, _missing(rights), "deploy")
         else:
             sentence = "is closed to the integration user"
             yield Finding("field access", name, sentence, _opening(rights))
@@ -134,6 +143,14 @@ def _of_fields(
     for api in access.plain_keys(mapping, described):
         name = f"{mapping.sobject}.{api}"
         yield Finding("field", name, "is no external ID", "deploy")
+
+
+def _missing(rights: Access) -> str:
+    if rights.set_id is None and rights.visible:
+        return "is not in the org"
+    if rights.visible:
+        return "is not in the org, or no longer in the permission set"
+    return "is not in the org, or closed to the integration user"
 
 
 def _is_missing(rights: Access) -> bool:

@@ -173,9 +173,11 @@ def _refusal(status: int, code: str, what: str) -> tuple[str, str]:
             '"API Enabled" for the integration user)'
         )
     if code in {"INVALID_FIELD", "INVALID_TYPE", "NOT_FOUND"}:
-        return "FieldNotAccessible", (
+        # An object that is not there is no field that is closed: the package is missing, or access.
+        return "PackageMissing" if code == "INVALID_TYPE" else "FieldNotAccessible", (
             f"the integration user cannot see an object or field ({code}, {what}); deploy the "
-            f'Metronome package and assign the permission set "{PERMISSION_SET}"'
+            "Metronome package (metronome-salesforce package deploy) and assign the permission set "
+            f'"{PERMISSION_SET}"'
         )
     if code == "STORAGE_LIMIT_EXCEEDED":
         return "StorageLimitExceeded", "the org's data storage is full; free or buy storage"

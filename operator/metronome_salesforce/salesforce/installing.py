@@ -3,6 +3,10 @@
 A deploy shows new objects and fields to nobody: the integration user needs the permission set that
 comes with it, and only then is the package there for it. The version is a record that the deploy
 itself writes (custom metadata), so that it never says more than what was deployed.
+
+What the integration user sees decides, not how it came to see it: an org may give access by a
+permission set of its own. Whose sets are whose can be seen only by users who may look into Setup
+(Object Reference, PermissionSet), so an integration user as bare as it should be cannot tell.
 """
 
 import re
@@ -28,18 +32,22 @@ NEVER, IF_MISSING, ALWAYS = "Never", "IfMissing", "Always"
 DEPLOY_COMMAND = "metronome-salesforce package deploy"
 
 _SHOWN = 3
-_MODIFY = '"Modify Metadata Through Metadata API Functions"'
-_ASSIGN = '"Assign Permission Sets"'
+_TO_DEPLOY = '"Modify Metadata Through Metadata API Functions" and "Customize Application"'
+_TO_ASSIGN = '"Assign Permission Sets" and "View Setup and Configuration"'
 _TO_INSTALL = {
-    "PermissionsModifyMetadata": _MODIFY,
-    "PermissionsAssignPermissionSets": _ASSIGN,
+    "PermissionsModifyMetadata": '"Modify Metadata Through Metadata API Functions"',
+    "PermissionsCustomizeApplication": '"Customize Application"',
+    "PermissionsAssignPermissionSets": '"Assign Permission Sets"',
+    "PermissionsViewSetup": '"View Setup and Configuration"',
 }
+_ADMINISTRATOR = f"let an administrator run {DEPLOY_COMMAND}"
 _REFUSED = frozenset({
     "INSUFFICIENT_ACCESS", "INSUFFICIENT_ACCESS_OR_READONLY",
     "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY", "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
-    "INVALID_TYPE_FOR_OPERATION", "INVALID_TYPE", "NOT_FOUND",
+    "INVALID_TYPE_FOR_OPERATION", "INVALID_TYPE",
 })  # fmt: skip
-_UNKNOWN_TO_USER = frozenset({"INVALID_TYPE", "INVALID_FIELD", "NOT_FOUND"})
+_UNKNOWN_TO_USER = frozenset({"INVALID_TYPE", "INVALID_FIELD"})
+_INSUFFICIENT = re.compile(r"insufficient (access|privileges)|INSUFFICIENT_ACCESS", re.IGNORECASE)
 
 
 class NotAllowedError(ConfigError):
@@ -48,10 +56,18 @@ class NotAllowedError(ConfigError):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Whether the org has the integration's permission set, and the user it."""
+    """Whether the org has the integration's permission set, and the user it.
+
+    `visible` is False for a user who may not look at permission sets; nothing is known then.
+    """
 
     set_id: str | None
     assigned: bool
+    visible: bool = True
+
+
+def _silent(_status: str, _done: int, _total: int) -> None:
+    """Progress that nobody wants to hear of."""
 
 
 def installed_version(session: Session) -> str | None:
@@ -78,140 +94,175 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version))
 
 
+# -- what a cycle does -----------------------------------------------------------------------------
+
+
 def prepare(
-    session: Session, policy: str, *, progress: Progress = lambda _status, _done, _total: None
+    session: Session,
+    policy: str,
+    lacking: ConfigError | None,
+    *,
+    dry_run: bool = False,
+    progress: Progress = _silent,
 ) -> PackageState:
     """Install or upgrade the package as `policy` says, and tell what the org has then.
 
-    Never: only look. IfMissing: deploy to an org without it. Always: upgrade an older one as well.
-    Never downgrades. What keeps it from being installed is in the state, as reason and sentence;
-    raises ConfigError and RetriableError for what has nothing to do with the package.
+    `lacking` is what keeps the user from working with the org as it is. Never: only look.
+    IfMissing: deploy to an org without the package, and assign its permission set, if something is
+    lacking. Always: upgrade an older one as well. Never downgrades; a dry run and an org whose
+    package has a namespace are only looked at. What keeps it from being installed is in the state,
+    as reason and sentence; raises ConfigError and RetriableError for what has nothing to do with
+    the package.
     """
-    if session.namespace:
-        policy = NEVER  # such a package is no metadata of the org's own: it is never deployed
-    version, fresh = installed_version(session), False
-    if version is None:
+    looks_only = policy == NEVER or dry_run or bool(session.namespace)
+    version, done = installed_version(session), ""
+    if lacking is not None or version is None:
         access = integration_access(session)
-        try:
-            if access.set_id is None:
-                if session.namespace:
-                    return _missing_managed()
-                if policy == NEVER:
-                    return _missing("")
-                _install(session, progress)
-                fresh = True
-                access = integration_access(session)
-            if not access.assigned:
-                if policy == NEVER:
-                    return _unknown()
-                assign(session, INTEGRATION_SET, session.user_id or "")
-        except NotAllowedError as error:
-            return _missing(error.message) if access.set_id is None else _unassigned(error.message)
-        except ConfigError as error:
-            return PackageState(None, installed=False, reason=error.reason, message=error.message)
-        version = installed_version(session)
-    state = _upgraded(session, policy, version, progress)
-    if not fresh:
-        return state
-    sentence = f"The Metronome package {version} was installed."
-    return replace(state, message=sentence, changed=True)
+        if lacking is None and not access.assigned:
+            return _of_unknown_version()
+        if lacking is not None and _is_unprovided(access, version):
+            if looks_only or not access.visible:
+                return _absent(session, policy, lacking, access, dry_run=dry_run)
+            try:
+                done = _provide(session, access, progress)
+            except ConfigError as error:
+                return _not_provided(error, access)
+            version = installed_version(session)
+    may_upgrade = policy == ALWAYS and not looks_only
+    state = _compared(session, version, progress, may_upgrade=may_upgrade)
+    return replace(state, message=done, changed=True) if done and not state.lacking else state
 
 
-def _upgraded(
-    session: Session, policy: str, version: str | None, progress: Progress
+def _is_unprovided(access: Access, version: str | None) -> bool:
+    """Whether the org has no package, or the user was not given it."""
+    return not access.assigned if access.visible else version is None
+
+
+def _provide(session: Session, access: Access, progress: Progress) -> str:
+    """Deploy the package to an org without it, and assign its permission set; what was done."""
+    done = f'The permission set "{PERMISSION_SET}" was assigned to the integration user.'
+    if access.set_id is None:
+        _install(session, progress)
+        done = f"The Metronome package {package_version()} was installed."
+    assign(session, INTEGRATION_SET, session.user_id or "")
+    return done
+
+
+def _not_provided(error: ConfigError, access: Access) -> PackageState:
+    """Why the package could not be installed, or not be given to the user."""
+    missing = access.set_id is None and error.reason != "PermissionSetNotAssigned"
+    return PackageState(
+        None,
+        installed=False if missing else None,
+        reason="PackageMissing" if isinstance(error, NotAllowedError) and missing else error.reason,
+        message=error.message,
+        lacking=True,
+    )
+
+
+def _compared(
+    session: Session, version: str | None, progress: Progress, *, may_upgrade: bool
 ) -> PackageState:
+    """The state of an org that has the package, in some version, and gives it to the user."""
     ours = package_version()
-    if is_older(version, ours):
-        had = version or "without a version"
+    if not is_older(version, ours):
+        newer = version != ours
+        sentence = f"The org has the Metronome package {version}"
+        if newer:
+            sentence += f", newer than the {ours} of this operator; it is left alone"
+        reason = "Newer" if newer else "Installed"
+        return PackageState(version, installed=True, reason=reason, message=f"{sentence}.")
+    had = version or "without a version"
+    if not may_upgrade:
         if session.namespace:
-            return PackageState(
-                version,
-                installed=True,
-                lacking=True,
-                reason="Outdated",
-                message=f"The org has the Metronome package {had}, and this operator works with "
-                f"{ours}; install a newer version of the managed package.",
+            remedy = "install a newer version of the managed package"
+        else:
+            remedy = (
+                "set spec.salesforce.package.install to Always, or run "
+                f"{DEPLOY_COMMAND} as somebody who may"
             )
-        if policy != ALWAYS:
-            return PackageState(
-                version,
-                installed=True,
-                lacking=True,
-                reason="Outdated",
-                message=f"The org has the Metronome package {had}, and this operator brings "
-                f"{ours}; set spec.salesforce.package.install to Always, or run {DEPLOY_COMMAND}.",
-            )
-        try:
-            _install(session, progress)
-        except ConfigError as error:
-            reason = "UpgradeNotAllowed" if isinstance(error, NotAllowedError) else error.reason
-            return PackageState(
-                version, installed=True, lacking=True, reason=reason, message=error.message
-            )
-        return PackageState(
-            installed_version(session),
-            installed=True,
-            reason="Installed",
-            message=f"The Metronome package was upgraded from {had} to {ours}.",
-            changed=True,
-        )
-    if version != ours:
         return PackageState(
             version,
             installed=True,
-            reason="Newer",
-            message=f"The org has the Metronome package {version}, newer than the {ours} of this "
-            "operator; it is left alone.",
+            reason="Outdated",
+            message=f"The org has the Metronome package {had}, and this operator brings {ours}; "
+            f"{remedy}.",
+            lacking=True,
+        )
+    try:
+        _install(session, progress)
+    except ConfigError as error:
+        reason = "UpgradeNotAllowed" if isinstance(error, NotAllowedError) else error.reason
+        return PackageState(
+            version, installed=True, reason=reason, message=error.message, lacking=True
         )
     return PackageState(
-        version,
+        installed_version(session),
         installed=True,
         reason="Installed",
-        message=f"The org has the Metronome package {version}.",
+        message=f"The Metronome package was upgraded from {had} to {ours}.",
+        changed=True,
     )
 
 
-def _missing(why: str) -> PackageState:
-    sentence = (
-        "The org has no Metronome package that the integration user can see; let an administrator "
-        f"run {DEPLOY_COMMAND}"
-    )
+def _of_unknown_version() -> PackageState:
     return PackageState(
         None,
-        installed=False,
-        reason="PackageMissing",
-        message=f"{sentence}. {why}"
-        if why
-        else f"{sentence}, or set spec.salesforce.package.install to IfMissing.",
+        installed=True,
+        reason="VersionUnknown",
+        message="The org has what the operator needs, and the integration user does not see of "
+        f'which version it is; assign it the permission set "{PERMISSION_SET}" to have that told, '
+        "and the package upgraded.",
     )
 
 
-def _missing_managed() -> PackageState:
+def _absent(
+    session: Session, policy: str, lacking: ConfigError, access: Access, *, dry_run: bool
+) -> PackageState:
+    """The user lacks something, and nothing is done about it now."""
+    if access.set_id is not None:
+        return PackageState(
+            None,
+            installed=None,
+            reason="PermissionSetNotAssigned",
+            message=f'The permission set "{PERMISSION_SET}" is not assigned to the integration '
+            f"user; assign it, or {_ADMINISTRATOR}.",
+            lacking=True,
+        )
+    if session.namespace:
+        sentence = (
+            "The org has no Metronome package under spec.salesforce.namespacePrefix that the "
+            "integration user can see; install the managed package with that namespace and assign "
+            "its permission set, or leave the prefix empty for a package that is deployed as "
+            "metadata."
+        )
+    elif policy == NEVER:
+        sentence = (
+            "The org has no Metronome package that the integration user can see; "
+            f"{_ADMINISTRATOR}, or set spec.salesforce.package.install to IfMissing."
+        )
+    elif not access.visible:
+        return PackageState(
+            None,
+            installed=False if lacking.reason == "PackageMissing" else None,
+            reason=lacking.reason,
+            message=f"{lacking.message}. The integration user can do neither: that takes the "
+            f"permissions {_TO_DEPLOY}, and {_TO_ASSIGN}; {_ADMINISTRATOR}. Nothing was written.",
+            lacking=True,
+        )
+    elif dry_run:
+        sentence = (
+            "The org has no Metronome package yet. A dry run installs nothing; the next cycle "
+            f"does, if the integration user may, or {_ADMINISTRATOR}."
+        )
+    else:
+        sentence = lacking.message
     return PackageState(
-        None,
-        installed=False,
-        reason="PackageMissing",
-        message="The org has no Metronome package under spec.salesforce.namespacePrefix; install "
-        "the managed package with that namespace, or leave the prefix empty for a package that is "
-        "deployed as metadata.",
+        None, installed=False, reason="PackageMissing", message=sentence, lacking=True
     )
 
 
-def _unassigned(why: str) -> PackageState:
-    return PackageState(
-        None, installed=None, lacking=True, reason="PermissionSetNotAssigned", message=why
-    )
-
-
-def _unknown() -> PackageState:
-    return PackageState(
-        None,
-        installed=None,
-        lacking=True,
-        reason="PermissionSetNotAssigned",
-        message=f'The permission set "{PERMISSION_SET}" is not assigned to the integration user; '
-        "assign it.",
-    )
+# -- the steps -------------------------------------------------------------------------------------
 
 
 def _install(session: Session, progress: Progress) -> DeployReport:
@@ -230,45 +281,58 @@ def _install(session: Session, progress: Progress) -> DeployReport:
 
 
 def install(
-    session: Session,
-    *,
-    check_only: bool = False,
-    progress: Progress = lambda _status, _done, _total: None,
+    session: Session, *, check_only: bool = False, progress: Progress = _silent
 ) -> DeployReport:
     """Deploy the package that comes with this operator.
 
     Raises NotAllowedError when the user may not, ConfigError and RetriableError.
     """
     try:
-        return deploy(
+        report = deploy(
             session, package_zip(session.api_version), check_only=check_only, progress=progress
         )
     except RefusedError as refused:
         if refused.status != HTTPStatus.FORBIDDEN and refused.code not in _REFUSED:
             raise
-        raise NotAllowedError(
-            "PackageNotAllowed",
-            f"The user may not install it: it lacks {_MODIFY}. Nothing was written.",
-        ) from None
+        raise _not_allowed() from None
+    if any(_INSUFFICIENT.search(one.text) for one in report.problems):
+        raise _not_allowed()
+    return report
+
+
+def _not_allowed() -> NotAllowedError:
+    return NotAllowedError(
+        "PackageNotAllowed",
+        f"Who signed in may not install the Metronome package: that takes the permissions "
+        f"{_TO_DEPLOY}; {_ADMINISTRATOR}. Nothing was written.",
+    )
 
 
 def integration_access(session: Session) -> Access:
     """Whether the integration's permission set is there, and assigned to the session's user."""
-    set_id = permission_set_id(session, INTEGRATION_SET)
-    if set_id is None:
-        return Access(None, assigned=False)
-    return Access(set_id, assigned=is_assigned(session, set_id, session.user_id or ""))
+    try:
+        set_id = permission_set_id(session, INTEGRATION_SET)
+        if set_id is None:
+            return Access(None, assigned=False)
+        return Access(set_id, assigned=is_assigned(session, set_id, session.user_id or ""))
+    except RefusedError as refused:
+        if refused.code not in _UNKNOWN_TO_USER:
+            raise
+        return Access(None, assigned=False, visible=False)
 
 
 def permission_set_id(session: Session, name: str) -> str | None:
-    """The id of a permission set of the package; None where the org has none of that name."""
+    """The id of a permission set of the package; None where the org has none of that name.
+
+    Raises RefusedError with code INVALID_TYPE where the user may not look at permission sets.
+    """
     soql = f"SELECT Id FROM PermissionSet WHERE Name = {literal(name)}"  # noqa: S608 -- our own name
     records = session.query(soql)["records"]
     return str(records[0]["Id"]) if records else None
 
 
 def is_assigned(session: Session, set_id: str, user_id: str) -> bool:
-    """Whether a user has a permission set."""
+    """Whether a user has a permission set; raises as `permission_set_id`."""
     soql = (
         f"SELECT Id FROM PermissionSetAssignment WHERE PermissionSetId = {literal(set_id)} "  # noqa: S608 -- ids are quoted
         f"AND AssigneeId = {literal(user_id)}"
@@ -319,16 +383,17 @@ def assign(session: Session, name: str, user_id: str) -> bool:
     Raises ConfigError `PackageMissing` for an org without it, NotAllowedError where the session's
     user may not assign.
     """
-    set_id = permission_set_id(session, name)
-    if set_id is None:
-        raise ConfigError(
-            "PackageMissing",
-            f"the org has no permission set {name}; deploy the Metronome package: {DEPLOY_COMMAND}",
-        )
-    if is_assigned(session, set_id, user_id):
-        return False
-    body = {"AssigneeId": user_id, "PermissionSetId": set_id}
     try:
+        set_id = permission_set_id(session, name)
+        if set_id is None:
+            raise ConfigError(
+                "PackageMissing",
+                f"the org has no permission set {name}; deploy the Metronome package: "
+                f"{DEPLOY_COMMAND}",
+            )
+        if is_assigned(session, set_id, user_id):
+            return False
+        body = {"AssigneeId": user_id, "PermissionSetId": set_id}
         session.call("sobjects/PermissionSetAssignment", method="POST", body=body)
     except RefusedError as refused:
         if refused.code == "DUPLICATE_VALUE":  # somebody else was faster
@@ -337,7 +402,7 @@ def assign(session: Session, name: str, user_id: str) -> bool:
             raise
         raise NotAllowedError(
             "PermissionSetNotAssigned",
-            f"The permission set {name} is not assigned, and the user may not do that: it lacks "
-            f"{_ASSIGN}. Let an administrator assign it, or run {DEPLOY_COMMAND} as one.",
+            f"The permission set {name} is not assigned, and who signed in may not do that: it "
+            f"takes the permissions {_TO_ASSIGN}; {_ADMINISTRATOR}.",
         ) from None
     return True

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import date
 
+from metronome_salesforce.errors import ConfigError
 from metronome_salesforce.linking import Accounts
 from metronome_salesforce.mapping import (
     ACCOUNT,
@@ -52,17 +53,30 @@ class SalesforceTarget:
         """The daily quota by the newest answer."""
         return self._session.quota
 
-    def prepare(self, policy: str, progress: Callable[[str, int, int], None]) -> PackageState:
+    def open(self) -> OrgState:
+        """See `access.org_state`."""
+        return access.org_state(self._session)
+
+    def prepare(
+        self,
+        policy: str,
+        lacking: ConfigError | None,
+        progress: Callable[[str, int, int], None],
+        *,
+        dry_run: bool = False,
+    ) -> PackageState:
         """See `installing.prepare`."""
-        return installing.prepare(self._session, policy, progress=progress)
+        return installing.prepare(
+            self._session, policy, lacking, dry_run=dry_run, progress=progress
+        )
 
     def past_runs(self, sync: str) -> list[PastRun]:
         """See `reading.past_runs`."""
         return reading.past_runs(self._session, sync)
 
-    def check(self, mappings: Sequence[ObjectMapping]) -> OrgState:
+    def check(self, mappings: Sequence[ObjectMapping], state: OrgState | None = None) -> OrgState:
         """See `access.check_access`."""
-        return access.check_access(self._session, mappings)
+        return access.check_access(self._session, mappings, state)
 
     def horizon(self, lookback: date) -> Horizon:
         """See `reading.horizon`."""

@@ -23,8 +23,9 @@ and search layouts and of related lists); a list view filter's operation and val
 (the setup pages' words); fields that a compact layout cannot show; the columns of a layout section,
 `must be Readonly`, and what `appears more than once` elsewhere than in related lists; a tab's motif
 and kind; an app's colour and utility bar; templates, regions, objects and list views of Lightning
-pages; all of custom metadata but picklists and labels; more than one picklist default; most of what
-`report_metadata` and `dashboard_metadata` say, where it is listed.
+pages; all of custom metadata but picklists and labels; components that the user may not customize;
+more than one picklist default; most of what `report_metadata` and `dashboard_metadata` say, where
+it is listed.
 
 Not modelled: matrix and joined reports, standard report types, cross filters, buckets and formulas
 of reports, dashboard filters, Report and Dashboard as objects of SOQL; sharing rules, record types,

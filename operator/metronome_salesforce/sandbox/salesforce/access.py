@@ -19,6 +19,9 @@ _SETUP_OBJECTS = frozenset({
 })  # fmt: skip
 
 
+_SETS = frozenset({"permissionset", "permissionsetassignment"})
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectGrant:
     """What a permission set allows on an object."""
@@ -134,7 +137,9 @@ def _object_grant(sobject: SObject, user: User, sets: list[PermissionSet]) -> Ob
     permissions = system_permissions(user, sets)
     if key in _SETUP_OBJECTS:
         may_assign = key == "permissionsetassignment" and "AssignPermissionSets" in permissions
-        return ObjectGrant(read=True, view_all=True, create=may_assign, delete=may_assign)
+        # Who may not look into Setup sees no permission sets (Object Reference, PermissionSet).
+        sees = key not in _SETS or not permissions.isdisjoint({"ViewSetup", "AssignPermissionSets"})
+        return ObjectGrant(read=sees, view_all=sees, create=may_assign, delete=may_assign)
     if sobject.metadata_type:
         # Nobody writes these over the API, and an org restricts reading them by default.
         may = "CustomizeApplication" in permissions or any(key in e.metadata_types for e in sets)

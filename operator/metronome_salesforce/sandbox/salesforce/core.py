@@ -198,7 +198,7 @@ class OrgState:
                 "integration@sandbox.example",
                 "Metronome Integration",
                 standard_access=False,
-                system={"ApiEnabled", "ViewSetup", "ModifyMetadata", "AssignPermissionSets"},
+                system={"ApiEnabled"},
                 profile=profiles["Minimum Access - API Only Integrations"],
             )
             for name, record in profiles.items():

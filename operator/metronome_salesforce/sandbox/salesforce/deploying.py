@@ -65,8 +65,13 @@ class Deployment:
         result.messages.append(DeployMessage("", "package.xml", "package.xml", changed=True))
         self._destroy(package, *DESTRUCTIVE_FILES[:2])
         components: dict[str, list[Component]] = defaultdict(list)
+        # The right to deploy is not yet one to what is deployed (Metadata API Edit Access).
+        may_customize = self._state.may(self._user, "CustomizeApplication")
         for each in self._components(package):
-            components[each.kind].append(each)
+            if may_customize:
+                components[each.kind].append(each)
+            else:
+                self._refuse(each, "insufficient access rights on object id")
         components["CustomObject"] = [
             each for each in components["CustomObject"] if self._passes(each, deploy_object)
         ]

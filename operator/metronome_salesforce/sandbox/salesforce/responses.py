@@ -28,6 +28,7 @@ from metronome_salesforce.sandbox.salesforce.org_resources import (
     OLDEST_VERSION,
     versions,
 )
+from metronome_salesforce.sandbox.salesforce.pages import PageRequest, Pages
 from metronome_salesforce.sandbox.salesforce.urls import dispatch, family
 
 _LONGEST_URI = 16_384
@@ -41,12 +42,20 @@ class Gateway:
     """Turns HTTP requests into calls on one org, and records them."""
 
     def __init__(
-        self, org: SalesforceOrg, faults: Faults, record: Record, hook: Hook, *, fast: bool
+        self,
+        org: SalesforceOrg,
+        faults: Faults,
+        record: Record,
+        hook: Hook,
+        *,
+        fast: bool,
+        pages: Pages | None = None,
     ) -> None:
         self._org = org
         self._faults = faults
         self._record = record
         self._hook = hook
+        self._pages = pages
         self.fast = fast
 
     def application(self) -> web.Application:
@@ -80,6 +89,9 @@ class Gateway:
         target = request.raw_path
         path = target.partition("?")[0]
         body = await request.read()
+        if self._pages is not None and self._pages.serves(path):
+            page = self._pages.answer(_page_request(request, body))
+            return _response(page, self._org.state.moment())
         injected = self._faults.for_request(request.method, path)
         if injected is not None and injected.delay:
             await asyncio.sleep(injected.delay)
@@ -220,6 +232,12 @@ class Gateway:
             raise SalesforceError(
                 "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.", status=403
             )
+
+
+def _page_request(request: web.Request, body: bytes) -> PageRequest:
+    headers = {key.lower(): value for key, value in request.headers.items()}
+    base = f"{request.scheme}://{request.host}"
+    return PageRequest(request.method, request.raw_path, base, headers, body)
 
 
 def _family(segments: list[str]) -> str:

@@ -8,6 +8,7 @@ from aiohttp import web
 from metronome_salesforce.sandbox.certificates import CertificateAuthority
 from metronome_salesforce.sandbox.salesforce.faults import Faults, RequestRecord
 from metronome_salesforce.sandbox.salesforce.models import SalesforceOrg
+from metronome_salesforce.sandbox.salesforce.pages import Pages
 from metronome_salesforce.sandbox.salesforce.responses import Gateway
 from metronome_salesforce.sandbox.serving import Served
 
@@ -19,17 +20,26 @@ class SalesforceSandbox:
 
     `requests` remembers the answered requests, newest last; `on_request` is called with each
     aiohttp request before it is answered. With `fast` (the default) asynchronous work is done at
-    the second look, without it after several.
+    the second look, without it after several. With `person`, a username, there are web pages below
+    `/app`, which show the org as that user sees it; their requests are not counted or remembered.
     """
 
     def __init__(
-        self, org: SalesforceOrg, *, faults: Faults | None = None, fast: bool = True
+        self,
+        org: SalesforceOrg,
+        *,
+        faults: Faults | None = None,
+        fast: bool = True,
+        person: str | None = None,
     ) -> None:
         self.org = org
         self.faults = faults or Faults()
         self.requests: deque[RequestRecord] = deque(maxlen=_REMEMBERED)
         self.on_request: Callable[[web.Request], None] | None = None
-        self._gateway = Gateway(org, self.faults, self.requests.append, self._hooked, fast=fast)
+        pages = Pages(org, person) if person is not None else None
+        self._gateway = Gateway(
+            org, self.faults, self.requests.append, self._hooked, fast=fast, pages=pages
+        )
         org.state.row_fault = self.faults.for_row
 
     def serve(self, port: int = 0, tls: CertificateAuthority | None = None) -> Served:
