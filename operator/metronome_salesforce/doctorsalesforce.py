@@ -159,7 +159,8 @@ def _tell_storage(area: Area, state: OrgState) -> None:
 
 
 def _tell_package(area: Area, found: PackageCheck) -> None:
-    remedy = _remedy([one for one in found.findings if one.kind == "package"] or found.findings)
+    of_version = [one for one in found.findings if one.kind == "package"]
+    remedy = _remedy(of_version or found.findings, found)
     if found.version is None:
         area.broken(
             PACKAGE,
@@ -181,7 +182,11 @@ def _tell_findings(
         listed = [f"{one.name} {one.problem}" for one in grouped(findings)[:_SHOWN]]
         rest = len(findings) - len(listed)
         more = [f"and {rest} more"] if rest else []
-        area.broken(name, "; ".join([*listed, *more]) + ".", _remedy(findings))
+        area.broken(name, "; ".join([*listed, *more]) + ".", _remedy(findings, all_of_it))
+    elif name == "permission sets" and not all_of_it.sets_visible:
+        area.unknown(
+            name, "The integration user may not look into Setup, and sees no permission sets."
+        )
     elif name in {"fields", "field access"} and _has_hidden_objects(all_of_it.findings):
         area.unknown(name, "Those of the objects that are to be seen are in order.")
     else:
@@ -203,9 +208,14 @@ def _has_hidden_objects(findings: Iterable[Finding]) -> bool:
     )
 
 
-def _remedy(findings: Sequence[Finding]) -> str:
+def _remedy(findings: Sequence[Finding], found: PackageCheck) -> str:
     if not findings:
         return ""
+    if found.namespaced:
+        return (
+            f"Install the newest version of the managed package, and assign {INTEGRATION_SET}; "
+            "package check lists everything."
+        )
     if any(one.remedy == "deploy" for one in findings):
         return f"Run {DEPLOY_COMMAND}; package check lists everything."
     return (
@@ -220,7 +230,9 @@ def _tell_rights(area: Area, lacking: list[str] | None, policy: str, found: Pack
         area.unknown(INSTALL, "The org does not tell what the integration user may do.")
     elif not lacking:
         area.fine(INSTALL, "The integration user may deploy the package, and assign its sets.")
-    elif current or (found.version is not None and policy != ALWAYS):
+    elif found.version is not None and policy != ALWAYS:
+        area.fine(INSTALL, f"Not needed: the org has the package, and {policy} upgrades nothing.")
+    elif current:
         area.unknown(
             INSTALL,
             f"The integration user lacks {' and '.join(lacking)}. Nothing has to be installed now.",

@@ -6,12 +6,14 @@ in `make test-cluster`. API and operator are shared by all of them; nothing else
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from metronome_salesforce.sandbox.kubernetes import KubernetesSandbox
 from tests.controlplane.launch import ControlPlane
 from tests.e2e.suite import Cluster, Company, Operator, Space, company, made_up
+from tests.e2e.suite_doctor import Ward, healthy
 from tests.e2e.suite_faults import MAKERS, WITHOUT_PACKAGE, Gallery, right
 
 
@@ -67,6 +69,13 @@ def _space(cluster: Cluster, operator: Operator, request: pytest.FixtureRequest)
         request.getfixturevalue("acme")
     with Space.new(cluster, operator, wait=False) as space:
         yield space
+
+
+@pytest.fixture(name="ward")
+def _ward(tmp_path: Path) -> Iterator[Ward]:
+    """A company whose MetronomeSync is in an embedded cluster, and all is in order."""
+    with healthy(tmp_path) as ward:
+        yield ward
 
 
 @pytest.fixture(name="acme")

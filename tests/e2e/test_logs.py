@@ -119,8 +119,9 @@ def _live_through(space: Space, acme: Company) -> None:
     )  # fmt: skip
     space.request("quoted")
     acme.salesforce.faults.clear()
-    acme.metronome.faults.add("GET /v1/customers", status=400, body={"message": name}, times=1)
+    acme.metronome.faults.add("GET /v1/customers", status=400, body={"message": name})
     space.request("refused")
+    acme.metronome.faults.clear()
     space.apply(secret_manifest("acme-metronome", {"apiKey": secret_value("wrong-key")}))
     space.request("wrong-key")
     space.apply(secret_manifest("acme-metronome", {"apiKey": acme.api_key}))
