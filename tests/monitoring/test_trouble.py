@@ -31,7 +31,7 @@ from tests.e2e.suite_faults import right
 from tests.e2e.suite_links import link_manifest, wait_link
 from tests.monitoring.files import alerts, filled_in, panels
 from tests.monitoring.server import Prometheus, prometheus
-from tests.package.versions import of_version
+from tests.package.versions import let_install, of_version
 
 pytestmark = [pytest.mark.monitoring, pytest.mark.timeout(300)]
 
@@ -214,6 +214,7 @@ def test_what_is_mended_is_silent(ward: Ward) -> None:
     companies["refused"].org.storage_full = False
     companies["rejected"].org.remove_validation_rule("Metronome_Usage__c", "Never")
     companies["quota"].org.api_used = 0
+    let_install(companies["package"].org)
     space.patch({"salesforce": {"package": {"install": "Always"}}}, "package")
     space.apply(right("stalled", companies["stalled"])["metronome"])
     space.kubectl("delete", "clink", "loser", "lost")
