@@ -71,6 +71,17 @@ def test_lint_finds_nothing(values: Path, major: int) -> None:
 
 
 @pytest.mark.parametrize("major", MAJORS)
+def test_a_packaged_chart_is_the_same(major: int, tmp_path: Path) -> None:
+    """Nothing that it needs is left out of the package."""
+    done = helm(major, "package", CHART, "--destination", tmp_path)
+    assert done.returncode == 0, done.stderr
+    (package,) = tmp_path.glob("*.tgz")
+    values = {"monitoring": {name: {"enabled": True} for name in ("prometheusRule", "dashboard")}}
+
+    assert template(values, major=major) == template(values, major=major, chart=package)
+
+
+@pytest.mark.parametrize("major", MAJORS)
 def test_crds_are_those_of_the_project_with_labels(major: int) -> None:
     """Not parsed and written again: as text, all but labels and annotations is as it was."""
     rendered = template({"crds": {"keep": True}}, "--show-only=templates/crds.yaml", major=major)
