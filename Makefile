@@ -60,11 +60,12 @@ chart: $(READY) ## Write the generated parts of the Helm chart and its golden fi
 
 .PHONY: test
 test: $(READY) ## Run the tests; needs nothing but this machine
-	$(BIN)/python -m pytest -m "not cluster and not package and not browser and not monitoring" -n $(WORKERS) --dist loadfile --ignore=tests/benchmarks $(ARGS)
+	$(BIN)/python -m pytest -m "not (cluster or package or browser or image or monitoring)" -n $(WORKERS) --dist loadfile --ignore=tests/benchmarks $(ARGS)
 
 # A given cluster is not ours to kill or restart, which is all that test_own.py does, nor to install
-# roles in, and its audit log, which test_rights.py reads, is out of reach.
-CLUSTER_ARGS := $(if $(filter 1,$(TEST_USE_KUBECONFIG)),$(addprefix --ignore=tests/controlplane/,test_own.py test_rights.py))
+# roles or the chart in, and its audit log, which test_rights.py reads, is out of reach.
+OWN_CLUSTER := test_own.py test_rights.py test_helm.py test_two_operators.py
+CLUSTER_ARGS := $(if $(filter 1,$(TEST_USE_KUBECONFIG)),$(addprefix --ignore=tests/controlplane/,$(OWN_CLUSTER)))
 
 .PHONY: test-cluster
 test-cluster: $(READY) ## Run the tests that need a real kube-apiserver; builds one with Go the first time
@@ -75,6 +76,10 @@ test-cluster: $(READY) ## Run the tests that need a real kube-apiserver; builds 
 test-package: $(READY) ## Run the tests that deploy with the Salesforce CLI; installs it with npm the first time
 	$(BIN)/python -m tests.salesforce_cli.install
 	$(BIN)/python -m pytest -m package -p tests.controlplane.strict -n $(WORKERS) --dist loadfile tests/cli_package $(ARGS)
+
+.PHONY: test-image
+test-image: $(READY) ## Carry out the Dockerfile's steps and run the operator as the image does; needs pip's index
+	$(BIN)/python -m pytest -m image -p tests.controlplane.strict tests/image $(ARGS)
 
 .PHONY: test-browser
 test-browser: $(READY) ## Run the tests of the sandbox's web pages; needs Chromium

@@ -192,20 +192,3 @@ def test_proxy_never_stands_before_the_cluster() -> None:
         hosts = environment(pod_of(documents(template(values))))["NO_PROXY"].split(",")
 
         assert {"$(KUBERNETES_SERVICE_HOST)", ".svc", ".cluster.local"} <= set(hosts)
-
-
-def test_the_pod_passes_for_restricted() -> None:
-    """As Pod Security's strictest profile wants it; test_helm.py asks a real API server."""
-    pod = pod_of(documents(template()))
-    (container,) = pod["containers"]
-
-    assert pod["securityContext"]["runAsNonRoot"]
-    assert container["securityContext"]["readOnlyRootFilesystem"]
-    assert pod["volumes"][0]["emptyDir"] == {"sizeLimit": "1Gi"}
-
-
-def test_stopping_takes_less_time_than_the_pod_gets() -> None:
-    """A cycle gets 10 s, kopf 10 s, and what is left 5 s; see handlers.py."""
-    default = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
-
-    assert default["terminationGracePeriodSeconds"] >= 2 * (10 + 10 + 5)

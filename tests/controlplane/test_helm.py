@@ -5,8 +5,9 @@ arguments, environment and account of their manifests (see `pods`).
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from tests.e2e.suite import (
     Space,
     company,
     condition,
+    content,
     eventually,
     references,
 )
@@ -39,6 +41,8 @@ LOOPBACK: Json = {
     "hosts": {"allowed": ["127.0.0.1", "localhost"]},
     "extraEnv": [{"name": "METRONOME_SALESFORCE_ALLOW_HTTP", "value": "true"}],
 }
+# For what Helm has no part in.
+once = pytest.mark.parametrize("release", MAJORS[-1:], indirect=True, ids="helm{}".format)
 SERVICE = f"http://{OPERATOR}.{NAMESPACE}.svc:8080"
 
 
@@ -180,37 +184,75 @@ def upgrade(release: Release, values: Json) -> None:
         space.wait_for_run(3)
 
 
-@pytest.mark.parametrize("alive", [True, False], ids=["operator", "no-operator"])
-def test_uninstalled_with_its_crds(release: Release, acme: Company, *, alive: bool) -> None:
-    """Nothing hangs in a finalizer, whether or not an operator is there; the org stays as it is."""
+@once
+def test_a_pod_that_is_stopped_in_a_cycle_ends_in_time(release: Release, acme: Company) -> None:
+    """Well inside terminationGracePeriodSeconds; the next one need not wait for a Lease."""
+    release.install(LOOPBACK)
+    release.cluster.wait_for_crds()
+    acme.slow_down(20)
+    with at_work(release) as space:
+        space.start(acme)
+        space.wait(lambda status: condition(status, "Reconciling")[0] == "True")
+        space.operator.only_child()
+        began = time.monotonic()
+        code = space.operator.stop()
+        took = time.monotonic() - began
+        acme.metronome.faults.clear()
+        space.operator.start()
+        space.wait(lambda status: status.get("lastSuccessTime"))
+
+    assert code == 0
+    assert took < release.pod()["terminationGracePeriodSeconds"] / 2
+    assert "WaitingForLease" not in space.operator.log_text()
+
+
+def test_uninstalled_with_its_crds(release: Release, acme: Company) -> None:
+    """Nothing hangs in a finalizer, as the operator still runs; the org stays as it is."""
+    with with_a_link(release, acme):
+        told = uninstall_whole(release, acme, {})
+
+    assert told[-1] == "0 customerlinks let go without the operator"
+
+
+@once
+def test_uninstalled_with_its_crds_without_operator(release: Release, acme: Company) -> None:
+    """Nor where nobody is left to take finalizers off."""
+    with with_a_link(release, acme):
+        pass
+    told = uninstall_whole(release, acme, {"60": "1"})
+
+    assert told[-1] == "1 customerlinks let go without the operator"
+
+
+@contextmanager
+def with_a_link(release: Release, one: Company) -> Iterator[None]:
+    """A release whose CRDs are to go with it, at work, with a linked customer."""
     release.install(LOOPBACK | {"crds": {"keep": False}})
     release.cluster.wait_for_crds()
-    with ExitStack() as stack:
-        space = stack.enter_context(at_work(release))
-        space.start(acme)
+    with at_work(release) as space:
+        space.start(one)
         space.wait_for_run()
-        customer = link(space, acme)
-        linked = accounts_of(acme, customer)
-        if not alive:
-            stack.close()
-        done, ran = release.uninstall({} if alive else {"60": "1"})
+        link(space, one)
+        yield
 
+
+def uninstall_whole(release: Release, one: Company, replaced: Mapping[str, str]) -> list[str]:
+    """Uninstall the release, and return what its Job said; nothing is left but the org's rows."""
+    before = content(one.org)
+    done, ran = release.uninstall(replaced)
     assert done.returncode == 0, done
-    assert ran[0].stdout.splitlines() == [
-        "1 metronomesyncs deleted",
-        "1 customerlinks deleted",
-        f"{0 if alive else 1} customerlinks let go without the operator",
-    ]
     eventually(lambda: crds(release.cluster) == set(), told=lambda: crds(release.cluster))
-    left = release.cluster.kubectl(
-        *("get", "sa,job,deploy,svc", "-n", NAMESPACE, "-o", "name"),
-    )
-    assert left == ""
+    kinds = ("get", "sa,job,deploy,svc", "-n", NAMESPACE, "-o", "name")
+    assert release.cluster.kubectl(*kinds) == ""
     roles = release.cluster.kubectl("get", "clusterroles,clusterrolebindings", "-o", "name")
     assert OPERATOR not in roles
-    assert accounts_of(acme, customer) == linked
+    assert before == content(one.org)
+    told = ran[0].stdout.splitlines()
+    assert told[:2] == ["1 metronomesyncs deleted", "1 customerlinks deleted"]
+    return told
 
 
+@once
 def test_a_broken_installation_fails_its_test(release: Release) -> None:
     """No operator, and a MetronomeSync that was to be there: both are told, and the test fails."""
     spec = {
@@ -257,6 +299,32 @@ def test_a_team_installs_it_in_its_own_namespaces(release: Release, tmp_path: Pa
     assert cluster.kubectl("-n", "billing", "get", "roles", "-o", "name") == ""
 
 
+def test_crds_that_were_applied_by_hand_are_taken_over(release: Release) -> None:
+    """Not silently: with the option that says so."""
+    cluster = release.cluster
+    cluster.install_crds()
+    arguments = ("install", release.name, CHART, "--create-namespace")
+
+    refused = release.try_helm(*arguments)
+    assert refused.returncode == 1
+    assert "invalid ownership metadata" in refused.stderr
+    release.helm(*arguments, "--take-ownership")
+
+    crd = release.get("crd", f"{PLURAL}.{GROUP}")
+    assert crd["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "Helm"
+
+
+@once
+def test_a_release_is_far_from_too_large(release: Release) -> None:
+    """Helm keeps chart and manifests in one Secret, which ends at 1 MiB."""
+    release.install({"monitoring": {"dashboard": {"enabled": True}}})
+
+    found = release.get("secret", f"sh.helm.release.v1.{release.name}.v1")
+
+    assert len(found["data"]["release"]) < 512 * 1024
+
+
+@once
 def test_pods_pass_the_strictest_pod_security(release: Release) -> None:
     """A namespace that enforces `restricted` takes the operator's pod and those of the hooks."""
     cluster = release.cluster
@@ -281,6 +349,7 @@ def test_pods_pass_the_strictest_pod_security(release: Release) -> None:
             assert (done.returncode == 0) is taken, done.stderr
 
 
+@once
 def test_people_s_roles(release: Release) -> None:
     """Who may view sees both kinds and no more; who may edit writes them, but no status."""
     release.install({})

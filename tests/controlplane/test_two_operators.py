@@ -1,9 +1,10 @@
 """Two operators never act at once, although there is no election: each sync has a Lease.
 
-The chart runs one, and stops it before it starts the next. This is what happens if there are two all
-the same: a second release, a Deployment that somebody scaled, a node that was cut off.
+The chart runs one, and stops it before it starts the next. This is what happens if there are two
+all the same: a second release, a Deployment that somebody scaled, a node that was cut off.
 """
 
+import itertools
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -53,7 +54,7 @@ def test_two_operators_never_act_at_once(tmp_path: Path) -> None:
 
     assert [run["outcome"] for run in runs] == ["Succeeded"] * ROUNDS
     spans = sorted((time_of(run["startedAt"]), time_of(run["finishedAt"])) for run in runs)
-    for (_, ended), (began, _) in zip(spans, spans[1:], strict=False):
+    for (_, ended), (began, _) in itertools.pairwise(spans):
         assert ended <= began
     # Each cycle was one operator's: the other logged none of that id.
     logs = [operator.log_text() for operator in (first, second)]

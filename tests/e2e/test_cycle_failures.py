@@ -111,10 +111,13 @@ async def test_the_package_is_not_there() -> None:
 
 
 async def test_the_permission_set_is_not_assigned(stage: Stage) -> None:
+    """Who may look at permission sets sees that; who may not sees an org without the package."""
     stage.org.revoke_permission_set(INTEGRATION, PERMISSION_SET)
+    spec = {"salesforce": {"package": {"install": "Never"}}}
 
-    report = await stage.cycle(spec={"salesforce": {"package": {"install": "Never"}}})
-
+    failed(await stage.cycle(spec=spec), "PackageMissing", "that the integration user can see")
+    stage.org.grant_permission(INTEGRATION, "ViewSetup")
+    report = await stage.cycle(spec=spec)
     failed(report, "PermissionSetNotAssigned", "Metronome Integration", "assign it")
     stage.org.assign_permission_set(INTEGRATION, PERMISSION_SET)
     await recovers(stage)

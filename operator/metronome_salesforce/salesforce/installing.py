@@ -35,7 +35,6 @@ _SHOWN = 3
 _TO_DEPLOY = '"Modify Metadata Through Metadata API Functions" and "Customize Application"'
 _TO_ASSIGN = '"Assign Permission Sets" and "View Setup and Configuration"'
 _ADMINISTRATOR = f"let an administrator run {DEPLOY_COMMAND}"
-_UNASSIGNED = f'the permission set "{PERMISSION_SET}" is not assigned to the integration user'
 _REFUSED = frozenset({
     "INSUFFICIENT_ACCESS", "INSUFFICIENT_ACCESS_OR_READONLY",
     "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY", "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
@@ -220,7 +219,8 @@ def _absent(
             None,
             installed=None,
             reason="PermissionSetNotAssigned",
-            message=f"{_UNASSIGNED.capitalize()}; assign it, or {_ADMINISTRATOR}.",
+            message=f'The permission set "{PERMISSION_SET}" is not assigned to the integration '
+            f"user; assign it, or {_ADMINISTRATOR}.",
             lacking=True,
         )
     if session.namespace:

@@ -16,6 +16,8 @@ from metronome_salesforce.sandbox.salesforce import (
 from metronome_salesforce.sandbox.serving import Served
 from tests.sandbox.salesforce.metadata_zip import standard_package
 
+SETUP_RIGHTS = ("ModifyMetadata", "CustomizeApplication", "AssignPermissionSets", "ViewSetup")
+
 
 class Clock:
     """A clock that moves only when told."""
@@ -84,6 +86,9 @@ def org(empty_org: SalesforceOrg) -> SalesforceOrg:
     assert result.success, result.problems
     for each in (ADMIN, INTEGRATION):
         empty_org.assign_permission_set(each, "Sync")
+    # Tests of deploys and permission sets sign in as this user, which has no such rights by itself.
+    for right in SETUP_RIGHTS:
+        empty_org.grant_permission(INTEGRATION, right)
     empty_org.statistics.reset()
     return empty_org
 

@@ -376,3 +376,29 @@ def test_deploying_over_soap(rest: Rest, served: Served) -> None:
     refused = soap(asked, "00D!wrong")
     assert refused.status_code == 500
     assert "<faultcode>sf:INVALID_SESSION_ID</faultcode>" in refused.text
+
+
+def test_the_right_to_deploy_is_none_to_what_is_deployed(org: SalesforceOrg) -> None:
+    """Modify Metadata lets a deploy begin; each component takes Customize Application."""
+    org.revoke_permission(INTEGRATION, "CustomizeApplication")
+    thing = md.custom_object("Thing", "")
+    content = md.package_zip({"objects/Thing__c.object": thing}, {"CustomObject": ["Thing__c"]})
+    result = org.deploy(content, username=INTEGRATION)
+
+    assert not result.success
+    assert result.problems == ["Thing__c: insufficient access rights on object id"]
+    assert org.state.schema.get("Thing__c") is None
+
+
+def test_who_may_not_look_into_setup_sees_no_permission_sets(
+    org: SalesforceOrg, served: Served
+) -> None:
+    client = log_in(org, served, INTEGRATION)
+    query = {"q": "SELECT Id FROM PermissionSet"}
+    assert client.call("GET", "query", params=query).status_code == 200
+    for right in ("AssignPermissionSets", "ViewSetup"):
+        org.revoke_permission(INTEGRATION, right)
+    for hidden in ("SELECT Id FROM PermissionSet", "SELECT Id FROM PermissionSetAssignment"):
+        answer = client.call("GET", "query", params={"q": hidden})
+        assert answer.json()[0]["errorCode"] == "INVALID_TYPE"
+    assert client.call("GET", "query", params={"q": "SELECT Id FROM User"}).status_code == 200
