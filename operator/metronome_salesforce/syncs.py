@@ -139,6 +139,8 @@ class Syncs:
         # The one that had the name before holds the Lease until its cycle has stopped.
         if before is not None:
             await asyncio.wait({before})
+            # Which went on to show what it knew: nothing of that is about this one.
+            self._runtime.metrics.forget(worker.key)
         try:
             await worker.run()
         finally:

@@ -17,15 +17,18 @@ from tests.e2e.suite import (
     GROUP,
     PERMISSION_SET,
     PLURAL,
+    REQUESTED_AT,
     VERSION,
     Cluster,
     Company,
     Operator,
     Space,
     company,
+    condition,
     eventually,
     secret_manifest,
     secret_value,
+    sync_manifest,
 )
 from tests.e2e.suite_faults import right
 from tests.e2e.suite_links import link_manifest, wait_link
@@ -48,7 +51,10 @@ TROUBLE = {
     "MetronomeLinksFailed": {"links"},
     "MetronomeUnexpectedErrors": set[str](),
 }
-NAMES = ("stalled", "refused", "rejected", "quota", "package", "links", "old", "suspended", "gone")
+NAMES = (
+    *("stalled", "refused", "rejected", "quota", "package", "links", "old"),
+    *("suspended", "gone", "replaced"),
+)
 
 # Lists every other second, to see soon that a watch is behind.
 _OPERATOR = """
@@ -124,7 +130,7 @@ def _make_trouble(ward: Ward) -> None:
     companies["quota"].org.api_used = 75_000
     assert companies["package"].org.deploy(of_version("0.0.7")).success
     companies["package"].org.assign_permission_set(INTEGRATION, PERMISSION_SET)
-    for name in ("refused", "rejected", "quota", "package", "links", "old"):
+    for name in ("refused", "rejected", "quota", "package", "links", "old", "replaced"):
         space.start(companies[name], name)
     for name in NAMES:
         space.wait(lambda status: status.get("lastRun"), name)
@@ -132,6 +138,7 @@ def _make_trouble(ward: Ward) -> None:
     space.patch({"suspend": True}, "suspended")
     ward.prometheus.scrape()
     space.kubectl("delete", "msync", "gone")
+    _replace_in_a_cycle(space, "replaced", companies["replaced"])
     _contest(space, companies["links"])
     three_days_ago = datetime.now(UTC) - timedelta(days=3)
     _patch_status(space, "old", {"lastSuccessTime": f"{three_days_ago:%Y-%m-%dT%H:%M:%SZ}"})
@@ -140,6 +147,18 @@ def _make_trouble(ward: Ward) -> None:
 def _with_wrong_key(space: Space, name: str, one: Company) -> None:
     wrong = secret_manifest(f"{name}-metronome", {"apiKey": secret_value("wrong-key")})
     space.apply(*{**right(name, one), "metronome": wrong}.values())
+
+
+def _replace_in_a_cycle(space: Space, name: str, one: Company) -> None:
+    """Delete and create it again while the first one is still ending, for its cycle's last call."""
+    one.slow_down(3.0)
+    space.annotate(REQUESTED_AT, "slow", name)
+    space.wait(lambda status: condition(status, "Reconciling")[1] == "Running", name)
+    before = sum(one.metronome.requests.values())
+    eventually(lambda: sum(one.metronome.requests.values()) > before + 2)
+    later = sync_manifest(name, one.spec(name, suspend=True))
+    space.kubectl("replace", "--force", "--validate=false", "-f", "-", given=later)
+    space.wait(lambda status: condition(status, "Reconciling")[1] == "Suspended", name)
 
 
 def _contest(space: Space, one: Company) -> None:
@@ -177,6 +196,14 @@ def test_series_of_a_deleted_sync_are_gone(ward: Ward) -> None:
     found = ward.prometheus.query('{namespace!="", name="gone", __name__=~"metronome.*"}')
 
     assert found == []
+
+
+def test_a_sync_has_no_series_of_one_that_had_its_name(ward: Ward) -> None:
+    """The second one has not run yet: it is suspended."""
+    found = ward.prometheus.query('{name="replaced", __name__=~"metronome_salesforce_last_run.*"}')
+    assert found == []
+    ((_, suspended),) = ward.prometheus.query('metronome_salesforce_suspended{name="replaced"}')
+    assert suspended == 1
 
 
 def test_a_restarted_operator_raises_and_ends_no_alert(ward: Ward) -> None:
