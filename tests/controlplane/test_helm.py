@@ -161,7 +161,7 @@ def older_version(release: Release, one: Company, values: Json) -> str:
 def upgrade(release: Release, values: Json) -> None:
     """The new version: the definitions with it, and the resources as they were."""
     before = release.get("msync", "acme")
-    release.upgrade(values)
+    release.upgrade(values | {"helmTest": {"syncs": ["acme"]}})
     after = release.get("msync", "acme")
     assert "dryRun" in fields(release)
     assert before["metadata"]["uid"] == after["metadata"]["uid"]
@@ -177,7 +177,9 @@ def upgrade(release: Release, values: Json) -> None:
         assert line.split()[:2] == ["robotics", "True"]
         done, ran = release.test({SERVICE: f"http://127.0.0.1:{space.operator.port}"})
         assert done.returncode == 0, (done, ran)
-        assert [line[0] for line in ran[0].stdout.splitlines()] == ["✔"] * 4
+        checks, doctor = ran
+        assert [line[0] for line in checks.stdout.splitlines()] == ["✔"] * 4
+        assert f"acme in namespace {NAMESPACE} is valid" in doctor.stdout
         space.patch({"dryRun": True})
         space.wait_for_run(2, outcome="Planned")
         space.patch({"dryRun": None})
