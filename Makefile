@@ -60,7 +60,11 @@ chart: $(READY) ## Write the generated parts of the Helm chart and its golden fi
 
 .PHONY: test
 test: $(READY) ## Run the tests; needs nothing but this machine
-	$(BIN)/python -m pytest -m "not (cluster or package or browser or image or monitoring)" -n $(WORKERS) --dist loadfile --ignore=tests/benchmarks $(ARGS)
+	$(BIN)/python -m pytest -m "not (cluster or package or browser or image or monitoring)" -n $(WORKERS) --dist loadfile --ignore=tests/benchmarks --ignore=tests/chart $(ARGS)
+
+.PHONY: test-chart
+test-chart: $(READY) ## Run the tests of the Helm chart, with Helm 3 and 4
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/chart $(ARGS)
 
 # A given cluster is not ours to kill or restart, which is all that test_own.py does, nor to install
 # roles or the chart in, and its audit log, which test_rights.py reads, is out of reach.

@@ -133,7 +133,7 @@ def test_a_full_resync_reports_as_json_for_scripts(one: Company, file: Path) -> 
     assert report.keys() == {
         "id", "trigger", "started_at", "outcome", "reason", "message", "retry", "retry_after",
         "finished_at", "duration", "full", "rows", "api_requests", "api_calls", "rejected",
-        "rejected_codes", "rejected_operations", "rejected_since", "customers", "notes",
+        "rejected_codes", "rejected_operations", "rejected_since", "customers", "spend", "notes",
         "events", "quota", "links", "write_back", "package",
     }  # fmt: skip
     ended = [report[key] for key in ("outcome", "reason", "trigger", "full", "rejected")]

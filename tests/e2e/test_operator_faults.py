@@ -129,6 +129,16 @@ def test_an_api_server_that_fails_for_a_while_is_waited_for(bench: Bench) -> Non
     assert len(bench.runs()) == 1
 
 
+@pytest.mark.parametrize("hits", [3, 5, 7, 9])
+def test_an_operator_that_is_stopped_while_the_api_server_fails_ends_in_order(
+    bench: Bench, hits: int
+) -> None:
+    """`operating` looks at its code: nothing that ends is taken for a failure."""
+    fault = bench.cluster.faults.add(status=503)
+    with bench.operating():
+        eventually(lambda: fault.hits > hits)
+
+
 def test_the_end_of_a_run_is_written_once_the_api_server_is_back(bench: Bench) -> None:
     """With one write whose answer got lost, and some that never arrived."""
     bench.behave("acme", hold=True)

@@ -108,6 +108,7 @@ def test_a_record_deployed_again_is_updated(org: SalesforceOrg, clock: Clock) ->
 def test_who_may_read_it(org: SalesforceOrg, served: Served, rest: Rest, admin: Rest) -> None:
     """Customize Application, or a permission set that names the type; else it is not there."""
     assert deploy(org, Main=record(**MAIN)) == []
+    org.revoke_permission(INTEGRATION, "CustomizeApplication")
     query = "query?q=SELECT Text__c FROM Setting__mdt"
     assert admin.call("GET", query).json()["totalSize"] == 1
     refused = rest.call("GET", query)
