@@ -19,20 +19,10 @@ from tests.e2e.suite import (
     sync_manifest,
 )
 from tests.e2e.test_cli_sync import FAILED, SUCCEEDED, USAGE, no_secret_in, written_to
-from tests.package.versions import changed, let_install, of_version
-from tests.sandbox.salesforce import metadata_zip as md
+from tests.package.versions import OWN_LOOKUP, changed, let_install, of_version
 
 READER = "rep@sandbox.example"
 CHIEF = "ops@sandbox.example"
-OWN_LOOKUP = md.package_zip(
-    {
-        "objects/Contract__c.object": md.custom_object(
-            "Contract", md.lookup("Account__c", "Account", "Metronome_Invoices")
-        )
-    },
-    {"CustomObject": ["Contract__c"]},
-)
-"""An object of the org's own whose lookup to Account has the name of one of the package's."""
 
 
 @pytest.fixture(name="bare")

@@ -14,6 +14,7 @@ from metronome_salesforce.stepping import CycleStoppedError
 from tests.expectation import ACCOUNT, SOBJECTS, USAGE, differences
 from tests.package.versions import (
     BEFORE_VERSIONS,
+    OWN_LOOKUP,
     RIGHTS,
     changed,
     let_install,
@@ -27,15 +28,6 @@ from tests.stage import PERMISSION_SET, Stage
 ALWAYS = {"salesforce": {"package": {"install": "Always"}}}
 NEVER = {"salesforce": {"package": {"install": "Never"}}}
 INVOICES = "objects/Metronome_Invoice__c.object"
-OWN_LOOKUP = md.package_zip(
-    {
-        "objects/Contract__c.object": md.custom_object(
-            "Contract", md.lookup("Account__c", "Account", "Metronome_Invoices")
-        )
-    },
-    {"CustomObject": ["Contract__c"]},
-)
-"""An object of the org's own whose lookup to Account has the name of one of the package's."""
 OWN_VIEW = (
     "<listViews><fullName>Ours</fullName><columns>NAME</columns>"
     "<filterScope>Everything</filterScope><label>Ours</label></listViews>"

@@ -16,6 +16,17 @@ BEFORE_VERSIONS = Path(__file__).with_name("package-before-versions.zip").read_b
 """The package as it was before it had a version: objects, fields and two permission sets."""
 
 
+OWN_LOOKUP = md.package_zip(
+    {
+        "objects/Contract__c.object": md.custom_object(
+            "Contract", md.lookup("Account__c", "Account", "Metronome_Invoices")
+        )
+    },
+    {"CustomObject": ["Contract__c"]},
+)
+"""An object of the org's own whose lookup to Account has the name of one of the package's."""
+
+
 def let_install(org: SalesforceOrg) -> None:
     """Let the integration user do what an administrator does otherwise."""
     for right in RIGHTS:
