@@ -51,7 +51,7 @@ def test_in_the_operator_s_pod_all_is_told_with_the_operator_s_rights(tmp_path: 
         space.wait_for_run(name=SYNC, outcome="Succeeded")
         assert space.operator.stop() == 0
         before = len(requests_of(plane, USER))
-        own = checks_of(tmp_path / "operator-kubeconfig")
+        own = checks_of(tmp_path / "kubeconfig-pod")
         eventually(lambda: len(requests_of(plane, USER)) > before)
         asked = requests_of(plane, USER)[before:]
         account = "/".join([NAMESPACE, USER.rpartition(":")[2]])
@@ -61,7 +61,7 @@ def test_in_the_operator_s_pod_all_is_told_with_the_operator_s_rights(tmp_path: 
         role = installation.only("Role")
         role["rules"] = [rule for rule in role["rules"] if rule["resources"] != ["events"]]
         space.cluster.kubectl("apply", "-f", "-", given=role)
-        lacking = checks_of(tmp_path / "operator-kubeconfig", code=FAILED)
+        lacking = checks_of(tmp_path / "kubeconfig-pod", code=FAILED)
         lacking_of_admin = checks_of(plane.kubeconfig, "--as-service-account", account, code=FAILED)
 
     # A namespaced role does not read definitions, nor the integration user permission sets.
