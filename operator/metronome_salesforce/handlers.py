@@ -28,7 +28,7 @@ from metronome_salesforce.health import Health, HealthServer
 from metronome_salesforce.hosts import host_rules
 from metronome_salesforce.kube import Kube, KubeError
 from metronome_salesforce.metrics import CONTENT_TYPE, Metrics
-from metronome_salesforce.runtime import Runtime, link_threads
+from metronome_salesforce.runtime import LONGEST_BACK_OFF, Runtime, link_threads
 from metronome_salesforce.spec import GROUP, LINK_PLURAL, SYNC_PLURAL, VERSION
 from metronome_salesforce.syncs import Syncs
 
@@ -284,7 +284,7 @@ class _BackOffs:
         seconds = 1.0
         while True:
             yield seconds * random.uniform(0.75, 1.25)  # noqa: S311 -- spreads load
-            seconds = min(seconds * 1.6, 30.0)
+            seconds = min(seconds * 1.6, LONGEST_BACK_OFF)
 
 
 def _kopf_identity(identity: str) -> Any:

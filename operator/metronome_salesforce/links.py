@@ -39,6 +39,7 @@ from metronome_salesforce.references import read_inputs
 from metronome_salesforce.relinking import LinkReport, failed_links
 from metronome_salesforce.report import CycleReport, Outcome, Retry
 from metronome_salesforce.runtime import (
+    BUG_PAUSE,
     FIRST_BACK_OFF,
     LONGEST_BACK_OFF,
     GoneError,
@@ -121,7 +122,7 @@ class LinkWorker:
                         # A bug shows in log and metric, and must not end the service.
                         logger.exception("unexpected error")
                         self._runtime.metrics.failed(self._side.key)
-                        await asyncio.sleep(LONGEST_BACK_OFF)
+                        await asyncio.sleep(BUG_PAUSE)
             finally:
                 self._links.leave()
                 self._runs.drop()

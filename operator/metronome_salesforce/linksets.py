@@ -102,7 +102,7 @@ class LinkSets:
                     # A bug shows in log and metric, and must not end the service.
                     logger.exception("unexpected error")
                     self._runtime.metrics.failed(links.key)
-                await asyncio.sleep(jitter(LONGEST_BACK_OFF / 10))
+                await asyncio.sleep(jitter(LONGEST_BACK_OFF / 3))
                 self._unserved.set()
 
     async def _look_after(self, links: LinkSet, found: Callable[[Json], None]) -> None:

@@ -34,6 +34,7 @@ from metronome_salesforce.metrics import Key
 from metronome_salesforce.references import REFERENCE_REASONS, read_inputs
 from metronome_salesforce.report import CycleReport, Outcome, Retry, Trigger
 from metronome_salesforce.runtime import (
+    BUG_PAUSE,
     FIRST_BACK_OFF,
     LONGEST_BACK_OFF,
     GoneError,
@@ -112,7 +113,7 @@ class SyncWorker:
                         # A bug shows in log and metric, and must not end this resource's service.
                         logger.exception("unexpected error")
                         self._runtime.metrics.failed(self.key)
-                        await asyncio.sleep(LONGEST_BACK_OFF)
+                        await asyncio.sleep(BUG_PAUSE)
             except asyncio.CancelledError:
                 await self._leave()
                 raise

@@ -14,8 +14,15 @@ from metronome_salesforce.kube import Kube
 from metronome_salesforce.metrics import Metrics
 
 FIRST_BACK_OFF = 0.5
-LONGEST_BACK_OFF = 30.0
-"""Seconds between tries at the Kubernetes API, which double from the first to the longest."""
+LONGEST_BACK_OFF = 8.0
+"""Seconds between tries at the Kubernetes API, which double from the first to the longest.
+
+An API server that is back after minutes finds the operator at work half a minute later, and two
+tries may come one after the other until then.
+"""
+
+BUG_PAUSE = 30.0
+"""Seconds before something is tried again that failed in a way that nobody has thought of."""
 
 _LINK_THREADS = 32
 

@@ -16,7 +16,7 @@ from metronome_salesforce.kube import KubeError
 from metronome_salesforce.linksets import LinkSets
 from metronome_salesforce.metrics import Key
 from metronome_salesforce.reconciling import SyncWorker
-from metronome_salesforce.runtime import Runtime
+from metronome_salesforce.runtime import LONGEST_BACK_OFF, Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Syncs:
             if await self._list(namespaces):
                 wait, retry = every, _FIRST_LIST_RETRY
             else:
-                wait, retry = retry, min(retry * 2, every)
+                wait, retry = retry, min(retry * 2, LONGEST_BACK_OFF, every)
             self._health.looked()
             await asyncio.sleep(wait * random.uniform(0.9, 1.1))  # noqa: S311 -- spreads load
 

@@ -52,10 +52,17 @@ def command_of(container: Json) -> list[str]:
     return [sys.executable, *words, *arguments]
 
 
-def kubeconfig_of(cluster: Cluster, namespace: str, account: str, path: Path) -> Path:
-    """A kubeconfig for the same server that knows one ServiceAccount only."""
+def kubeconfig_of(
+    cluster: Cluster, namespace: str, account: str, path: Path, server: str | None = None
+) -> Path:
+    """A kubeconfig for the same server that knows one ServiceAccount only.
+
+    `server` is another address of it.
+    """
     token = cluster.kubectl("-n", namespace, "create", "token", account).strip()
     config = yaml.safe_load(cluster.kubeconfig.read_text())
+    if server is not None:
+        config["clusters"][0]["cluster"]["server"] = server
     config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
     assert len(config["users"]) == 1
     path.touch(0o600)
@@ -64,13 +71,21 @@ def kubeconfig_of(cluster: Cluster, namespace: str, account: str, path: Path) ->
 
 
 class Pod(Operator):
-    """The operator as its pod runs it; `pod` is the spec."""
+    """The operator as its pod runs it; `pod` is the spec, `server` the API server's address."""
 
-    def __init__(self, cluster: Cluster, folder: Path, namespace: str, pod: Json) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        folder: Path,
+        namespace: str,
+        pod: Json,
+        server: str | None = None,
+    ) -> None:
         super().__init__(cluster, folder / "operator.log")
         (self._container,) = pod["containers"]
         account = pod["serviceAccountName"]
-        self._kubeconfig = kubeconfig_of(cluster, namespace, account, folder / "kubeconfig-pod")
+        path = folder / "kubeconfig-pod"
+        self._kubeconfig = kubeconfig_of(cluster, namespace, account, path, server)
         self._home = folder
 
     def start(self) -> None:
