@@ -108,7 +108,7 @@ class CycleReport:
 
     def trace_attributes(self) -> dict[str, str | int | bool]:
         """What a trace tells of the run: how it ended and how much of what, no content."""
-        told: dict[str, str | int | bool] = {
+        return {
             "outcome": self.outcome.value,
             "reason": self.reason,
             **{f"customers.{what}": count for what, count in self.customers.items()},
@@ -116,9 +116,9 @@ class CycleReport:
                 f"rows.{name}.{what}": count
                 for name, counts in self.rows.items()
                 for what, count in asdict(counts).items()
+                if count
             },
         }
-        return told
 
     @property
     def failure(self) -> str | None:
