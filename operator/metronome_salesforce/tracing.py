@@ -26,9 +26,8 @@ import requests
 from metronome_salesforce.errors import ConfigError, ProductError
 
 if TYPE_CHECKING:
+    from opentelemetry import trace as otel
     from opentelemetry.context import Context
-    from opentelemetry.trace import Span as OtelSpan
-    from opentelemetry.trace import SpanKind
 
 logger = logging.getLogger(__name__)
 
@@ -332,18 +331,18 @@ class _Tracer:
     def event(self, name: str, attributes: Attributes) -> None:
         self._trace.get_current_span().add_event(name, _ours(attributes))
 
-    def attach(self, one: "OtelSpan") -> Any:
+    def attach(self, one: "otel.Span") -> Any:
         """Make a span the current one of this task or thread; what `detach` needs."""
         return self._context.attach(self._trace.set_span_in_context(one))
 
     def detach(self, token: Any) -> None:
         self._context.detach(token)
 
-    def failed(self, one: "OtelSpan", reason: str) -> None:
+    def failed(self, one: "otel.Span", reason: str) -> None:
         one.set_attribute("error.type", reason)
         one.set_status(self._trace.Status(self._trace.StatusCode.ERROR, reason))
 
-    def ended(self, one: "OtelSpan") -> None:
+    def ended(self, one: "otel.Span") -> None:
         one.end()
         if one.get_span_context().trace_flags.sampled:
             with self._lock:
@@ -385,7 +384,7 @@ class _Tracer:
         attributes: Attributes | None = None,
         *,
         context: "Context | None" = None,
-        kind: "SpanKind | None" = None,
+        kind: "otel.SpanKind | None" = None,
     ) -> "_Span":
         one = self._tracer.start_span(
             name,
@@ -404,7 +403,7 @@ class _Span:
 
     __slots__ = ("_one", "_token", "_tracer")
 
-    def __init__(self, tracer: _Tracer, one: "OtelSpan") -> None:
+    def __init__(self, tracer: _Tracer, one: "otel.Span") -> None:
         self._tracer = tracer
         self._one = one
         self._token: Any = None
