@@ -121,8 +121,8 @@ lock: ## Pin the dependencies again after a change to pyproject.toml (UPGRADE=1:
 	$(PYTHON) -m venv "$$folder"; \
 	"$$folder/bin/python" -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); \
 	PATH="$$folder/bin:$$PATH"; set -x; \
-	$(LOCK) pyproject.toml -o requirements/runtime.txt; \
-	$(LOCK) --extra sandbox pyproject.toml requirements/dev.in -c requirements/runtime.txt -o requirements/dev.txt; \
+	$(LOCK) --extra otel pyproject.toml -o requirements/runtime.txt; \
+	$(LOCK) --extra otel --extra sandbox pyproject.toml requirements/dev.in -c requirements/runtime.txt -o requirements/dev.txt; \
 	$(LOCK) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 	@! grep -nE '[a-z]+://|--(extra-)?index-url|--find-links' requirements/*.txt || { \
 	  echo "requirements/ must name versions and hashes, and no addresses" >&2; exit 1; }

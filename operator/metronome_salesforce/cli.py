@@ -24,8 +24,9 @@ from uuid import uuid4
 
 from pydantic import TypeAdapter, ValidationError
 
+from metronome_salesforce import tracing
 from metronome_salesforce.cycle import Observers, Run, fail, new_report
-from metronome_salesforce.errors import ProductError
+from metronome_salesforce.errors import ConfigError, ProductError
 from metronome_salesforce.execution.running import run_sync
 from metronome_salesforce.fieldtypes import SalesforceVersion
 from metronome_salesforce.filelinks import all_followed, left_aside, links_of, links_text
@@ -466,14 +467,27 @@ def _run(
     show = sys.stderr.isatty()
     observers = Observers(_show_progress if show else lambda *_: None, show_plan)
     name = f"{sync.metadata.namespace}/{sync.metadata.name}"
+    told = {
+        "sync": name,
+        "run": run.id,
+        "trigger": run.trigger.value,
+        "full": run.full,
+        "dry_run": run.dry_run,
+    }
     try:
-        inputs = resolve(sync, bundle)
-        with belonging_to(sync=name, run=run.id), lease or nullcontext() as held:
-            run = replace(run, now=datetime.now(UTC))  # that of the Lease may have taken a while
-            report = asyncio.run(_until_stopped(inputs, run, observers, held))
-    except ProductError as error:
-        report = new_report(run)
-        fail(report, error)
+        tracing.start(os.environ)
+    except ConfigError as error:
+        raise _UsageError(error.message) from None
+    try:
+        with (
+            # A script that is traced itself says so, and the cycle is part of its trace.
+            tracing.root("sync cycle", told, os.environ.get("TRACEPARENT")) as span,
+            belonging_to(sync=name, run=run.id, **span.log_fields),
+        ):
+            report = _report(sync, bundle, run, observers, lease)
+            span.note(report.trace_attributes())
+            if report.failure is not None:
+                span.fail(report.failure)
     except (CycleStoppedError, asyncio.CancelledError):
         _complain("stopped; what was written so far stands, and the next run goes on from here")
         sys.exit(_INTERRUPTED)
@@ -481,7 +495,27 @@ def _run(
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if show:
             print(end="\r\x1b[K", file=sys.stderr)
+        tracing.stop()
     return report
+
+
+def _report(
+    sync: MetronomeSync,
+    bundle: Bundle,
+    run: Run,
+    observers: Observers,
+    lease: "AbstractContextManager[HeldLease] | None",
+) -> CycleReport:
+    """Run the cycle, or report why it could not be run."""
+    try:
+        inputs = resolve(sync, bundle)
+        with lease or nullcontext() as held:
+            run = replace(run, now=datetime.now(UTC))  # that of the Lease may have taken a while
+            return asyncio.run(_until_stopped(inputs, run, observers, held))
+    except ProductError as error:
+        report = new_report(run)
+        fail(report, error)
+        return report
 
 
 async def _until_stopped(

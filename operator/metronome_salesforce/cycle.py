@@ -48,6 +48,7 @@ from metronome_salesforce.rows import Row, RowResult, Write
 from metronome_salesforce.runrecords import RunRecords
 from metronome_salesforce.scope import Scope
 from metronome_salesforce.stepping import Steps, stamped
+from metronome_salesforce.tracing import Stages
 from metronome_salesforce.writeback import WriteBack
 
 logger = logging.getLogger(__name__)
@@ -131,18 +132,21 @@ async def run_cycle(
     propagate. `stop` is looked at between calls: when set, the run ends with CycleStoppedError.
     """
     started = perf_counter()
-    report = new_report(run)
-    cycle = _Cycle(settings, run, source, target, observers, stop or threading.Event(), report)
-    try:
-        await cycle.run()
-    except ProductError as error:
-        fail(report, error)
-    finally:
-        cycle.tell()
-        cycle.plan.close()
-    report.duration = round(perf_counter() - started, 3)
-    report.finished_at = _timestamp(run.now + timedelta(seconds=report.duration))
-    await cycle.records.close(report)
+    report, stop = new_report(run), stop or threading.Event()
+    with Stages() as stages:
+        cycle = _Cycle(settings, run, source, target, observers, stop, stages, report)
+        try:
+            await cycle.run()
+        except ProductError as error:
+            fail(report, error)
+            stages.fail(error.reason)
+        finally:
+            cycle.tell()
+            cycle.plan.close()
+        report.duration = round(perf_counter() - started, 3)
+        report.finished_at = _timestamp(run.now + timedelta(seconds=report.duration))
+        stages.begin("report")
+        await cycle.records.close(report)
     cycle.count_calls()
     return report
 
@@ -176,9 +180,10 @@ class _Cycle(Steps):
         target: Target,
         observers: Observers,
         stop: threading.Event,
+        stages: Stages,
         report: CycleReport,
     ) -> None:
-        super().__init__(stop)
+        super().__init__(stop, stages)
         self.settings = settings
         self.run_ = run
         self.source = source
@@ -498,11 +503,13 @@ class _Cycle(Steps):
         ) -> None:
             nonlocal done
             for chunk in chunks:
+                self.stages.begin(f"write {mapping.name}")
                 self.plan.record(await self.blocking(partial(call, mapping, chunk)))
                 done += len(chunk)
                 self.observers.progress(f"write {mapping.name}", done, total)
 
         for marks in self._following(self.plan.marks(size)):
+            self.stages.begin(f"write {CUSTOMER.name}")
             self.plan.record_marks(await self.blocking(partial(self.target.write, CUSTOMER, marks)))
         for mapping in [*self.mappings, *self.followers]:
             upserts = self._following(self.plan.upserts(mapping, size))
@@ -511,17 +518,21 @@ class _Cycle(Steps):
         for mapping in reversed(self.mappings):
             await send(mapping, self.plan.deletes(mapping, size), self.target.delete)
         if self.settings.write_back:
+            self.stages.begin("write back")
             await self.write_back.clear(self._ours(), self.decisions, self._applied())
         # Last, because it says that all rows have moved: a crash before leaves the link pending.
         for links in self._following(self.plan.links(size, without=self.write_back.waiting)):
+            self.stages.begin(f"write {CUSTOMER.name}")
             writes = stamped(CUSTOMER, links, self.run_.now)
             results = await self.blocking(partial(self.target.write, CUSTOMER, writes))
             self.plan.record_links(results)
         if self.settings.write_back:
+            self.stages.begin("write back")
             waiting = self.write_back.waiting
             await self.write_back.store(self._ours(), self.decisions, without=waiting)
             self.report.write_back = self.write_back.problem
         for contested in self.plan.contested_account_ids(size):
+            self.stages.begin(f"write {ACCOUNT_SUMMARY.name}")
             self._record_failures(
                 await self.blocking(partial(self.target.write, ACCOUNT_SUMMARY, contested))
             )
@@ -627,6 +638,7 @@ class _Cycle(Steps):
 
     def _stage(self, stage: str) -> None:
         self.check_stop()
+        self.stages.begin(stage)
         self.observers.progress(stage, 0, None)
 
 

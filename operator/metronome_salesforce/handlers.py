@@ -22,6 +22,7 @@ from typing import Any
 
 import kopf
 
+from metronome_salesforce import tracing
 from metronome_salesforce.errors import ConfigError
 from metronome_salesforce.execution.lease import Timing
 from metronome_salesforce.health import Health, HealthServer
@@ -83,6 +84,7 @@ def run(
     try:
         rules = host_rules(os.environ)
         kube = Kube(options.kubeconfig)
+        tracing.start(os.environ)
     except (ConfigError, KubeError) as error:
         logger.error("cannot start: %s", error)  # noqa: TRY400 -- a setting, not a bug
         return 2
@@ -124,6 +126,7 @@ def run(
     finally:
         kube.close()
         threads.shutdown(wait=False, cancel_futures=True)
+        tracing.stop()
     return 0
 
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
-from metronome_salesforce import conditions, linkstatus
+from metronome_salesforce import conditions, linkstatus, tracing
 from metronome_salesforce.errors import ConfigError
 from metronome_salesforce.execution.linkruns import LinkRuns
 from metronome_salesforce.kube import KubeError
@@ -338,6 +338,18 @@ class LinkWorker:
             await asyncio.shield(self._side.lease.release())
 
     async def _run(self, sync: MetronomeSync) -> None:
+        with (
+            tracing.root("link customers", {"sync": "/".join(self._side.key)}) as span,
+            belonging_to(**span.log_fields),
+        ):
+            report = await self._run_traced(sync)
+            if report is not None:
+                span.note(report.trace_attributes())
+            if report is None or report.outcome is Outcome.FAILED:
+                span.fail("LeaseLost" if report is None else report.reason)
+
+    async def _run_traced(self, sync: MetronomeSync) -> LinkReport | None:
+        """One run and what follows from it; None when it lost its Lease."""
         batch = await gather(self._desk)
         job = job_of(
             self._desk, sync, batch, seen=self._outcome.seen, in_cycle=self._cycle is not None
@@ -369,12 +381,13 @@ class LinkWorker:
         if report is None:
             logger.warning("a link run was stopped: the Lease is lost; it is tried again")
             self._not_before = now() + self._runtime.timing.poll
-            return
+            return None
         self._log(batch, report)
         mended = report.outcome is Outcome.FAILED and report.retry is Retry.AFTER_CHANGE
         self._broken = versions if mended else None
         self._recheck_at = now() + jitter(self._runtime.recheck_every)
         await self._outcome.conclude(sync, batch, report)
+        return report
 
     def _show_metrics(self) -> None:
         states = {"ready": 0, "conflict": 0, "failed": 0, "waiting": 0}

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from metronome_salesforce import conditions, schedule
+from metronome_salesforce import conditions, schedule, tracing
 from metronome_salesforce.conditions import Moment, Tokens
 from metronome_salesforce.errors import ConfigError
 from metronome_salesforce.execution.child import (
@@ -250,16 +250,31 @@ class SyncWorker:
         moment = self._moment()
         self._run_id = _run_id(self._runtime.now())
         report: CycleReport | None = None
-        with belonging_to(run=self._run_id):
+        told = {
+            "sync": "/".join(self.key),
+            "run": self._run_id,
+            "trigger": decision.trigger.value,
+            "full": decision.full,
+            "dry_run": sync.spec.dry_run,
+        }
+        with (
+            tracing.root("sync cycle", told) as span,
+            belonging_to(run=self._run_id, **span.log_fields),
+        ):
             try:
-                report = await self._report(sync, decision)
+                report = await self._report(sync, decision, span.traceparent)
+                span.note(report.trace_attributes())
+                if report.failure is not None:
+                    span.fail(report.failure)
                 await self._conclude(sync, decision, report, moment)
             finally:
                 self._runtime.metrics.running(self.key, now=False)
                 # After its end is in the status: the first one is what links wait for.
                 self._links.cycle_ended(report)
 
-    async def _report(self, sync: MetronomeSync, run: schedule.Run) -> CycleReport:
+    async def _report(
+        self, sync: MetronomeSync, run: schedule.Run, traceparent: str | None
+    ) -> CycleReport:
         """Run the cycle, or report why it could not be run."""
         # What was reached with another org or for other objects is not what this run builds on.
         reached = (
@@ -278,6 +293,7 @@ class SyncWorker:
             "lastSuccess": reached.get("lastReachTime"),
             "rejectedSince": reached.get("rejectedSince"),
             "details": False,
+            "traceparent": traceparent,
         }
         started = datetime.now(UTC)
         self._used = None

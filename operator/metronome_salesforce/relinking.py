@@ -43,6 +43,7 @@ from metronome_salesforce.ports import Batch, CustomerInfo, Source, Summary, Tar
 from metronome_salesforce.report import Outcome, Retry
 from metronome_salesforce.rows import ActualRow, Row, Write
 from metronome_salesforce.stepping import Steps, stamped
+from metronome_salesforce.tracing import Stages
 from metronome_salesforce.writeback import WriteBack
 
 logger = logging.getLogger(__name__)
@@ -101,6 +102,15 @@ class LinkReport:
     api_requests: dict[str, int] = field(default_factory=dict)
     api_calls: list[tuple[str, str, str, int]] = field(default_factory=list)
 
+    def trace_attributes(self) -> dict[str, str | int | bool]:
+        """What a trace tells of the run: how it ended and how much of what, no content."""
+        return {
+            "outcome": self.outcome.value,
+            "reason": self.reason,
+            "customers.total": len(self.places),
+            **{f"rows.{name}.moved": count for name, count in self.moved.items()},
+        }
+
     def fail(self, error: ProductError) -> None:
         """Set outcome, reason and what has to happen next by the kind of error."""
         self.outcome, self.retry = Outcome.FAILED, Retry.AFTER_CHANGE
@@ -134,16 +144,16 @@ async def run_links(
     else could tell whose rows it moved. It may raise ProductError, and nothing is moved. Failures
     that a person or time can mend end in the report; `stop` ends the run with CycleStoppedError.
     """
-    report = LinkReport()
-    run = _LinkRun(
-        settings, job, source, target, moving, resolved, stop or threading.Event(), report
-    )
-    try:
-        await run.run()
-    except ProductError as error:
-        report.fail(error)
-    finally:
-        run.plan.close()
+    report, stop = LinkReport(), stop or threading.Event()
+    with Stages() as stages:
+        run = _LinkRun(settings, job, source, target, moving, resolved, stop, stages, report)
+        try:
+            await run.run()
+        except ProductError as error:
+            report.fail(error)
+            stages.fail(error.reason)
+        finally:
+            run.plan.close()
     report.api_requests = {"metronome": source.requests, "salesforce": target.requests}
     report.api_calls = [*source.api_calls, *target.api_calls]
     return report
@@ -161,9 +171,10 @@ class _LinkRun(Steps):
         moving: Callable[[Mapping[str, Place]], None],
         resolved: Callable[[Mapping[str, str]], None],
         stop: threading.Event,
+        stages: Stages,
         report: LinkReport,
     ) -> None:
-        super().__init__(stop)
+        super().__init__(stop, stages)
         self.settings = settings
         self.job = job
         self.source = source
@@ -183,6 +194,7 @@ class _LinkRun(Steps):
         self.write_back = WriteBack(source, self.check_stop)
 
     async def run(self) -> None:
+        self.stages.begin("customers")
         requests, problems = await self._requests()
         dirty = [one for one in requests if one.name in self.job.dirty]
         customers = {one.customer_id for one in dirty if one.customer_id is not None}
@@ -193,7 +205,9 @@ class _LinkRun(Steps):
             return
         # Others that want the same customers count as well: the oldest wins.
         concerned = [one for one in requests if one.customer_id in customers or one in dirty]
+        self.stages.begin(f"observe {CUSTOMER.name}")
         await self._read_records(customers)
+        self.stages.begin("customers")
         await self._ask_metronome(customers, concerned)
         await self._find_accounts(customers, concerned)
         self._follow(customers, concerned, problems)
@@ -378,10 +392,12 @@ class _LinkRun(Steps):
     async def _move(self, customers: Sequence[str]) -> None:
         ensure_budget(self.target.quota, self.settings.limits, calls=1)
         for mapping in self.placed:
+            self.stages.begin(f"move {mapping.name}")
             pages = self.target.read_of_customers(mapping, customers)
             async for page in self.pages(pages):
                 self.plan.add_actual(page, in_scope=False)
         self.plan.add_actual((self.records[id_] for id_ in customers), in_scope=False)
+        self.stages.begin("compare")
         self.plan.compare([*self.placed, CUSTOMER], heal_edits=False, prune=False)
         size = self.target.chunk_size
         calls = sum(
@@ -389,6 +405,7 @@ class _LinkRun(Steps):
         )
         ensure_budget(self.target.quota, self.settings.limits, calls=calls)
         for marks in self.plan.marks(size):
+            self.stages.begin(f"write {CUSTOMER.name}")
             results = await self.blocking(partial(self.target.write, CUSTOMER, marks))
             self.plan.record_marks(results)
         for mapping in self.placed:
@@ -397,6 +414,7 @@ class _LinkRun(Steps):
     async def _show_links(self, waiting: Collection[str]) -> None:
         """Write the records of customers all of whose rows have moved, but of those `waiting`."""
         for links in self.plan.links(self.target.chunk_size, without=waiting):
+            self.stages.begin(f"write {CUSTOMER.name}")
             writes = stamped(CUSTOMER, links, self.job.now)
             write = partial(self.target.write, CUSTOMER, writes)
             self.plan.record_links(await self.blocking(write))
@@ -414,6 +432,7 @@ class _LinkRun(Steps):
 
     async def _send(self, mapping: ObjectMapping, chunks: Iterator[list[Write]]) -> None:
         for chunk in chunks:
+            self.stages.begin(f"write {mapping.name}")
             writes = stamped(mapping, chunk, self.job.now)
             self.plan.record(await self.blocking(partial(self.target.write, mapping, writes)))
 
@@ -431,6 +450,7 @@ class _LinkRun(Steps):
         wanted = sorted(id_ for id_ in affected if id_ is not None)
         if not wanted:
             return
+        self.stages.begin(f"write {ACCOUNT_SUMMARY.name}")
         members: dict[str, list[ActualRow]] = {}
         async for page in self.pages(self.target.members(wanted)):
             for row in page:
@@ -466,6 +486,7 @@ class _LinkRun(Steps):
         applied = {id_: one.linked for id_, one in self.records.items()}
         stuck = self.plan.stuck()
         infos = {id_: info for id_, info in self.infos.items() if id_ not in stuck}
+        self.stages.begin("write back")
         await self.write_back.clear(infos, self.decisions, applied)
         if self.write_back.waiting and self.unasked is None:
             self.unasked = self.write_back.error
@@ -476,6 +497,7 @@ class _LinkRun(Steps):
     async def _store_ids(self) -> None:
         """Store the ids in Metronome that the records show now, where wished."""
         if self.job.write_back:
+            self.stages.begin("write back")
             unsettled = self.report.unsettled
             await self.write_back.store(self.infos, self.decisions, without=unsettled)
             self.report.write_back = self.write_back.problem

@@ -106,6 +106,25 @@ class CycleReport:
     write_back: tuple[str, str] | None = None
     package: PackageState | None = None
 
+    def trace_attributes(self) -> dict[str, str | int | bool]:
+        """What a trace tells of the run: how it ended and how much of what, no content."""
+        return {
+            "outcome": self.outcome.value,
+            "reason": self.reason,
+            **{f"customers.{what}": count for what, count in self.customers.items()},
+            **{
+                f"rows.{name}.{what}": count
+                for name, counts in self.rows.items()
+                for what, count in asdict(counts).items()
+                if count
+            },
+        }
+
+    @property
+    def failure(self) -> str | None:
+        """The reason, if the run came to nothing; rows that were refused are no failure of it."""
+        return self.reason if self.outcome in {Outcome.FAILED, Outcome.REFUSED} else None
+
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values."""
         return asdict(self)

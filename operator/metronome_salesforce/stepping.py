@@ -11,6 +11,7 @@ from metronome_salesforce.canon import DateTime, canon
 from metronome_salesforce.mapping import LAST_SYNCED, ObjectMapping
 from metronome_salesforce.objects import ACCOUNT_SUMMARY
 from metronome_salesforce.rows import Write
+from metronome_salesforce.tracing import Stages
 
 Item = TypeVar("Item")
 
@@ -25,11 +26,12 @@ class Steps:
     """Calls to the org, one after the other in worker threads, until `stop` is set.
 
     In threads, so that signals and the lifeline are heard meanwhile. All raise CycleStoppedError
-    instead of calling once it is set.
+    instead of calling once it is set. `stages` are for the run's trace.
     """
 
-    def __init__(self, stop: threading.Event) -> None:
+    def __init__(self, stop: threading.Event, stages: Stages) -> None:
         self._stop = stop
+        self.stages = stages
 
     def check_stop(self) -> None:
         """Go on, or not."""

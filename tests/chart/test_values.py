@@ -65,6 +65,19 @@ REFUSED: list[tuple[Json, str]] = [
         "at '/log/level': value must be one of 'debug', 'info', 'warning', 'error'",
     ),
     (
+        nested("tracing.endpoint", "https://user:pass@collector:4318"),
+        "at '/tracing/endpoint': 'https://user:pass@collector:4318' does not match pattern",
+    ),
+    (
+        nested("tracing.endpoint", "collector:4317"),
+        "at '/tracing/endpoint': 'collector:4317' does not match pattern",
+    ),
+    (nested("tracing.sampleRatio", 10), "at '/tracing/sampleRatio': maximum: got 10, want 1"),
+    (
+        nested("tracing.headers", "x"),
+        "at '/tracing': additional properties 'headers' not allowed",
+    ),
+    (
         nested("hosts.allowed", ["https://api.metronome.com"]),
         "at '/hosts/allowed/0': 'https://api.metronome.com' does not match pattern",
     ),
@@ -183,6 +196,22 @@ def test_the_kind_decides_whether_a_sync_can_be_there() -> None:
     assert not has_sync(synced(), *live)
     assert has_sync(synced(), *live, *kind)
     assert has_sync(synced() | {"crds": {"enabled": False}}, *live)
+
+
+def test_traces_are_of_the_operator_alone_and_extra_variables_win() -> None:
+    """The later of two variables of one name counts."""
+    extra = [{"name": "OTEL_TRACES_SAMPLER", "value": "always_on"}]
+    values = {"tracing": {"endpoint": "http://c:4318", "sampleRatio": 0.5}, "extraEnv": extra}
+    manifests = documents(template(values))
+    without = environment(pod_of(documents(template({"tracing": {"sampleRatio": 0.5}}))))
+    whole = environment(pod_of(documents(template({"tracing": {"endpoint": "http://c:4318"}}))))
+
+    assert environment(pod_of(manifests))["OTEL_TRACES_SAMPLER"] == "always_on"
+    assert [name for name in without if name.startswith("OTEL")] == []
+    assert [name for name in whole if name.startswith("OTEL")] == ["OTEL_EXPORTER_OTLP_ENDPOINT"]
+    pods = [one for one in manifests if one["kind"] == "Pod"]
+    assert pods
+    assert [one for one in pods if "OTEL_EXPORTER_OTLP_ENDPOINT" in str(one)] == []
 
 
 def test_proxy_never_stands_before_the_cluster() -> None:

@@ -220,14 +220,21 @@ class Operator:
     """The operator's process, which tests may kill and start again under the same name.
 
     Started as in a cluster, or `quick`: it looks every few seconds at what it else looks at every
-    half a minute.
+    half a minute. `environment` is beside that of the tests.
     """
 
     def __init__(
-        self, cluster: Cluster, log: Path, identity: str = "suite-operator", *, quick: bool = False
+        self,
+        cluster: Cluster,
+        log: Path,
+        identity: str = "suite-operator",
+        *,
+        quick: bool = False,
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.log = log
         self.identity = identity
+        self._more = {**SETTINGS, **environment}
         self._quick = quick
         self.port = free_port()
         self._cluster = cluster
@@ -257,7 +264,11 @@ class Operator:
         with self.log.open("ab") as stream:
             self._process = subprocess.Popen(
                 [sys.executable, *self._arguments()],
-                env={**os.environ, **SETTINGS, "KUBECONFIG": str(self._cluster.kubeconfig)},
+                env={
+                    **os.environ,
+                    **self._more,
+                    "KUBECONFIG": str(self._cluster.kubeconfig),
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,

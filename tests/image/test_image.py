@@ -89,6 +89,22 @@ print(may("/tmp"), may("/opt/venv"), may("/"), sep="|")
     assert who == [*([USER, USER] if os.geteuid() == 0 else ["0", "0"]), TMP]
 
 
+def test_traces_need_no_other_image(image: Image) -> None:
+    """What they need is in it, and loads; the collector is not called before there is a span."""
+    code = """
+import os, sys
+from metronome_salesforce import tracing
+os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:9"
+before = "opentelemetry" in sys.modules
+tracing.start(os.environ)
+print(before, "opentelemetry.sdk.trace" in sys.modules)
+tracing.stop()
+"""
+    done = python(image, code)
+
+    assert (done.stdout.split(), done.stderr) == (["False", "True"], "")
+
+
 class Contained(Operator):
     """The operator in the image."""
 

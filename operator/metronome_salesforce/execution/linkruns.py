@@ -7,6 +7,7 @@ stays open between runs: a look at the org is one query then.
 
 import asyncio
 import contextlib
+import contextvars
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -99,8 +100,10 @@ class LinkRuns:
                 session=session,
             )
 
+        # With the caller's context: what its lines and spans belong to, the run's do.
+        context = contextvars.copy_context()
         running: asyncio.Future[LinkReport] = loop.run_in_executor(
-            self._threads, lambda: asyncio.run(work())
+            self._threads, lambda: context.run(lambda: asyncio.run(work()))
         )
         try:
             both: set[asyncio.Future[Any]] = {running, lost}

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
+from metronome_salesforce import tracing
 from metronome_salesforce.cycle import (
     CycleSettings,
     Observers,
@@ -47,6 +48,21 @@ async def run_sync(
     `environment` is the process's: it may allow further hosts (see `hosts`). Raises
     CycleStoppedError when `stop` was set, and whatever is a bug.
     """
+    with tracing.span("run cycle") as span:
+        report = await _run_cycle(inputs, run, observers, environment, stop)
+        span.note(report.trace_attributes())
+        if report.failure is not None:
+            span.fail(report.failure)
+    return report
+
+
+async def _run_cycle(
+    inputs: SyncInputs,
+    run: Run,
+    observers: Observers,
+    environment: Mapping[str, str],
+    stop: threading.Event | None,
+) -> CycleReport:
     try:
         source, target = await connect(inputs, run, observers, environment=environment)
     except ProductError as error:

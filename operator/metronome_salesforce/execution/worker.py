@@ -18,7 +18,9 @@ from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import IO, Any
 
+from metronome_salesforce import tracing
 from metronome_salesforce.cycle import Observers, Run
+from metronome_salesforce.errors import ConfigError
 from metronome_salesforce.execution.running import run_sync
 from metronome_salesforce.inputs import SyncInputs
 from metronome_salesforce.linking import LinkRequest
@@ -32,6 +34,7 @@ logger = logging.getLogger(__name__)
 _ORPHANED = 3
 _STOPPED = 128 + signal.SIGTERM
 _PART = 1 << 20
+_STOP_SECONDS = 0.5  # for the last spans of a cycle that is to stop: its operator waits
 _TELL_EVERY = 0.2
 """Seconds between two lines of progress within one stage."""
 
@@ -48,12 +51,25 @@ def main() -> int:
     request = json.loads(next(lines))
     stop, news = threading.Event(), _News()
     threading.Thread(target=_listen, args=(lines, news), name="lifeline", daemon=True).start()
+    _start_tracing()
     try:
-        report = asyncio.run(_run(request, channel, stop, news))
+        with tracing.within(request.get("traceparent")):
+            report = asyncio.run(_run(request, channel, stop, news))
+        # Before the last spans are sent, which may take a moment.
+        _tell(channel, {"report": report.to_json()})
     except (CycleStoppedError, asyncio.CancelledError):
+        tracing.stop(_STOP_SECONDS)
         return _STOPPED
-    _tell(channel, {"report": report.to_json()})
+    finally:
+        tracing.stop()
     return 0
+
+
+def _start_tracing() -> None:
+    try:
+        tracing.start(os.environ)
+    except ConfigError as error:  # the operator has started with the same: since then it changed
+        logger.warning("no traces of this cycle: %s", error)
 
 
 async def _run(

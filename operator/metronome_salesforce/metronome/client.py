@@ -23,6 +23,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from metronome_salesforce import tracing
 from metronome_salesforce.egress import AuthoritiesError, trusting
 from metronome_salesforce.errors import ConfigError
 from metronome_salesforce.metronome.models import (
@@ -422,10 +423,12 @@ class MetronomeClient:
         async with slot:
             status, start = "error", time.perf_counter()
             try:
-                async with asyncio.timeout(self._deadline):
-                    response = await self._http.request(
-                        call.method, call.url, params=call.query, json=call.body
-                    )
+                with tracing.call("metronome", call.family, call.method) as span:
+                    async with asyncio.timeout(self._deadline):
+                        response = await self._http.request(
+                            call.method, call.url, params=call.query, json=call.body
+                        )
+                    span.answered(response.status_code)
                 status = str(response.status_code)
             except (httpx.RequestError, OSError) as error:
                 if isinstance(error, httpx.TimeoutException | TimeoutError):

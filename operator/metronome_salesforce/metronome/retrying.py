@@ -29,6 +29,7 @@ from typing import TypeVar
 import httpx
 import tenacity
 
+from metronome_salesforce import tracing
 from metronome_salesforce.egress import is_refusal, proxy_sentence, proxy_status
 from metronome_salesforce.errors import ConfigError, ProductError, RetriableError
 
@@ -111,6 +112,7 @@ async def with_retries(
             _failure(state).message,
             pause,
         )
+        tracing.retried(state.attempt_number, _failure(state).reason, pause)
 
     retrying = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception_type(TransientError),

@@ -29,6 +29,7 @@ import requests
 import tenacity
 from urllib3.exceptions import MaxRetryError
 
+from metronome_salesforce import tracing
 from metronome_salesforce.egress import is_refusal, proxy_sentence, proxy_status
 from metronome_salesforce.errors import ConfigError, ProductError, RetriableError
 
@@ -103,14 +104,18 @@ def with_retries(policy: RetryPolicy, attempt: Callable[[], Result], *, what: st
     """
 
     def log(state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        pause = state.next_action.sleep if state.next_action else 0.0
         logger.info(
             "%s: attempt %d of %d failed (%s); again in %.1f s",
             what,
             state.attempt_number,
             policy.attempts,
-            state.outcome.exception() if state.outcome else None,
-            state.next_action.sleep if state.next_action else 0.0,
+            error,
+            pause,
         )
+        reason = error.reason if isinstance(error, TransientError) else ""
+        tracing.retried(state.attempt_number, reason, pause)
 
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(TransientError),

@@ -18,6 +18,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
+from metronome_salesforce import tracing
 from metronome_salesforce.egress import AuthoritiesError, trusting
 from metronome_salesforce.errors import ConfigError
 from metronome_salesforce.ports import Quota
@@ -95,7 +96,9 @@ class Wire(requests.Session):
         family, status, started = family_of(address), "error", time.monotonic()
         self.login_answer = None
         try:
-            response = super().request(method, address, **kwargs)
+            with tracing.call("salesforce", family, str(method)) as span:
+                response = super().request(method, address, **kwargs)
+                span.answered(response.status_code)
             status = str(response.status_code)
         except requests.Timeout:
             status = "timeout"
