@@ -4,9 +4,6 @@ The only module with opentelemetry, which is imported when tracing starts and no
 it, a span is a call that does nothing. What spans say is chosen here and by their callers, name by
 name: kinds of calls, counts, reasons, the names of MetronomeSyncs. Exceptions are told by their
 reason or class, never by their text, and addresses not at all: an org's host is a customer's name.
-
-The settings are OpenTelemetry's own (OpenTelemetry Specification, "OpenTelemetry Protocol
-Exporter" and "Environment Variable Specification").
 """
 
 import importlib.metadata
@@ -16,14 +13,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from http import HTTPStatus
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, cast
-from urllib.parse import urlsplit
 
 import requests
 
 from metronome_salesforce.errors import ConfigError, ProductError
+from metronome_salesforce.tracingsettings import wants_traces
 
 if TYPE_CHECKING:
     from opentelemetry import trace as otel
@@ -38,13 +34,6 @@ STOP_SECONDS = 2.0
 """How long an end waits for a collector, at most."""
 
 _NAME = "metronome-salesforce-operator"
-_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
-_TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
-_PROTOCOL = "http/protobuf"
-_SAMPLERS = frozenset({
-    "always_on", "always_off", "traceidratio",
-    "parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio",
-})  # fmt: skip
 _COMPLAIN_EVERY = 600.0  # seconds
 _STOP_SECONDS_IN_VAIN = 0.1  # where the last batch was not taken either
 
@@ -111,7 +100,7 @@ def start(environment: Mapping[str, str]) -> None:
     Raises ConfigError `InvalidSettings` for what cannot work.
     """
     global _tracer  # noqa: PLW0603 -- tracing is the process's, as logging is
-    if _tracer is None and _is_wanted(environment):
+    if _tracer is None and wants_traces(environment):
         _tracer = _Tracer(environment)
 
 
@@ -193,69 +182,6 @@ class Stages:
         if self._open is not None:
             self._open.__exit__(None, error, None)
         self._open, self._name = None, ""
-
-
-# -- settings --------------------------------------------------------------------------------------
-
-
-def _is_wanted(environment: Mapping[str, str]) -> bool:
-    """Whether there is to be tracing; raises ConfigError for settings that cannot work.
-
-    No sentence has a value: addresses and headers may hold a password.
-    """
-
-    def value(name: str) -> str:
-        return environment.get(name, "").strip()
-
-    endpoint = value(_TRACES_ENDPOINT) or value(_ENDPOINT)
-    exporter = value("OTEL_TRACES_EXPORTER").lower()
-    if not endpoint or value("OTEL_SDK_DISABLED").lower() == "true" or exporter == "none":
-        return False
-    if exporter not in {"", "otlp"}:
-        raise _invalid(
-            "OTEL_TRACES_EXPORTER", "must be otlp, the only exporter that is known, or none"
-        )
-    for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
-        if value(name) not in {"", _PROTOCOL}:
-            raise _invalid(
-                name,
-                f"must be {_PROTOCOL}, the only protocol that is spoken, or be left out; collectors"
-                " take it on port 4318 by default, and on 4317 grpc",
-            )
-        if value(name):
-            break
-    _check_endpoint(_TRACES_ENDPOINT if value(_TRACES_ENDPOINT) else _ENDPOINT, endpoint)
-    sampler = value("OTEL_TRACES_SAMPLER").lower()
-    if sampler and sampler not in _SAMPLERS:
-        raise _invalid("OTEL_TRACES_SAMPLER", f"must be one of {', '.join(sorted(_SAMPLERS))}")
-    if sampler.endswith("traceidratio") and not _is_ratio(value("OTEL_TRACES_SAMPLER_ARG")):
-        raise _invalid("OTEL_TRACES_SAMPLER_ARG", "must be a number from 0 to 1, such as 0.1")
-    for what in ("CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE"):
-        for name in (f"OTEL_EXPORTER_OTLP_TRACES_{what}", f"OTEL_EXPORTER_OTLP_{what}"):
-            if value(name) and not Path(value(name)).is_file():
-                raise _invalid(name, "must name a file (PEM), and there is none")
-    return True
-
-
-def _check_endpoint(name: str, url: str) -> None:
-    try:
-        where = urlsplit(url)
-        usable = where.scheme in {"http", "https"} and where.hostname and where.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise _invalid(name, "must be a URL such as http://collector.example.com:4318")
-
-
-def _is_ratio(text: str) -> bool:
-    try:
-        return 0 <= float(text or 1) <= 1
-    except ValueError:
-        return False
-
-
-def _invalid(name: str, what: str) -> ConfigError:
-    return ConfigError("InvalidSettings", f"{name} {what}.")
 
 
 # -- OpenTelemetry ---------------------------------------------------------------------------------
