@@ -102,6 +102,16 @@ def test_crds_that_are_to_go_are_not_kept() -> None:
         assert "helm.sh/resource-policy" not in crd["metadata"].get("annotations", {})
 
 
+def test_the_pod_of_helm_test_has_one_container() -> None:
+    """Helm 3 fails to get the log of another, and with it `helm test --logs`."""
+    syncs = {"helmTest": {"syncs": ["production", "billing/staging"]}}
+    (pod,) = (one for one in documents(template(syncs)) if one["kind"] == "Pod")
+
+    (container,) = pod["spec"]["containers"]
+    asked = container["args"][container["args"].index("--doctor") + 1 :]
+    assert asked == ["metronome-salesforce/production", "billing/staging"]
+
+
 # -- valid for Kubernetes --------------------------------------------------------------------------
 
 
