@@ -4,7 +4,7 @@ Everything is read. Reviews of access are asked by POST and stored nowhere.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
@@ -34,6 +34,10 @@ API, DEFINITIONS, SYNC = "API server", "CRDs", "MetronomeSync"
 RIGHTS, AT_WORK, LEASE = "rights", "at work", "Lease"
 LAST_RUN = "last run"
 _APPLY = "Apply the CRDs of this version: kubectl apply -f crds/"
+_CHART_OR_APPLY = (
+    "With Helm: helm upgrade with the chart of this version, and crds.enabled true. Only without "
+    "Helm: kubectl apply -f crds/"
+)
 _LATE = timedelta(minutes=10)
 _YOUNG = timedelta(minutes=2)
 _FRESH_SLACK = timedelta(seconds=10)
@@ -111,17 +115,19 @@ async def _tell_definitions(area: Area, kube: Kube) -> bool:
     missing = [plural for plural in plurals if plural not in served]
     if missing:
         listed = " and ".join(f"{plural}.{GROUP}" for plural in missing)
-        area.broken(DEFINITIONS, f"The cluster does not serve {listed} in {VERSION}.", _APPLY)
+        area.broken(
+            DEFINITIONS, f"The cluster does not serve {listed} in {VERSION}.", _CHART_OR_APPLY
+        )
         return SYNC_PLURAL in served
     try:
-        theirs = [await kube.get_definition(plural) for plural in plurals]
+        theirs = [await kube.find_definition(plural) for plural in plurals]
     except KubeError as error:
         if not error.forbidden:
             raise
         area.unknown(
             DEFINITIONS,
-            "Both are served. You may not get them, so their age cannot be told.",
-            "Ask with the right to get customresourcedefinitions.",
+            "Both are served. You may not list them, so their age cannot be told.",
+            "Ask with the right to list customresourcedefinitions.",
         )
         return True
     lacking = [
@@ -133,10 +139,27 @@ async def _tell_definitions(area: Area, kube: Kube) -> bool:
         rest = len(lacking) - _SHOWN
         more = f", and {rest} more" if rest > 0 else ""
         listed = ", ".join(lacking[:_SHOWN])
-        area.broken(DEFINITIONS, f"They are older than this version: no {listed}{more}.", _APPLY)
+        area.broken(
+            DEFINITIONS, f"They are older than this version: no {listed}{more}.", _newer(theirs)
+        )
     else:
         area.fine(DEFINITIONS, "Both are served, with every field of this version.")
     return True
+
+
+def _newer(theirs: Iterable[Json | None]) -> str:
+    """How they are made newer: by whom they are owned, as what kubectl applies stays kubectl's."""
+    for definition in theirs:
+        metadata = (definition or {}).get("metadata") or {}
+        if (metadata.get("labels") or {}).get("app.kubernetes.io/managed-by") == "Helm":
+            notes = metadata.get("annotations") or {}
+            name = notes.get("meta.helm.sh/release-name", "RELEASE")
+            namespace = notes.get("meta.helm.sh/release-namespace", "NAMESPACE")
+            return (
+                "They are a Helm release's, so upgrade it with the chart of this version: helm "
+                f"upgrade {name} CHART --namespace {namespace} --reset-then-reuse-values"
+            )
+    return _APPLY
 
 
 def _ours(plural: str) -> Json:

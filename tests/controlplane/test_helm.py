@@ -43,6 +43,7 @@ LOOPBACK: Json = {
 }
 # For what Helm has no part in.
 once = pytest.mark.parametrize("release", MAJORS[-1:], indirect=True, ids="helm{}".format)
+HELM_3 = 3  # the last that does not apply on the server's side
 SERVICE = f"http://{OPERATOR}.{NAMESPACE}.svc:8080"
 
 
@@ -303,10 +304,10 @@ def test_a_team_installs_it_in_its_own_namespaces(release: Release, tmp_path: Pa
 
 
 def test_crds_that_were_applied_by_hand_are_taken_over(release: Release) -> None:
-    """Not silently: with the option that says so."""
-    cluster = release.cluster
-    cluster.install_crds()
-    arguments = ("install", release.name, CHART, "--create-namespace")
+    """Not silently: with the option that says so; and Helm 4 takes fields with another only."""
+    older = previous_chart(release.folder)
+    release.cluster.kubectl("apply", "-f", str(older / "files" / "crds"))
+    arguments = ("install", release.name, older, "--create-namespace")
 
     refused = release.try_helm(*arguments)
     assert refused.returncode == 1
@@ -315,6 +316,16 @@ def test_crds_that_were_applied_by_hand_are_taken_over(release: Release) -> None
 
     crd = release.get("crd", f"{PLURAL}.{GROUP}")
     assert crd["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "Helm"
+    assert "dryRun" not in fields(release)
+
+    newer: tuple[str | Path, ...] = ("upgrade", release.name, CHART)
+    if release.major > HELM_3:
+        refused = release.try_helm(*newer)
+        assert refused.returncode == 1
+        assert 'conflict with "kubectl-client-side-apply"' in refused.stderr
+        newer = (*newer, "--force-conflicts")
+    release.helm(*newer)
+    assert "dryRun" in fields(release)
 
 
 @once

@@ -262,7 +262,7 @@ def test_a_person_asks_for_the_rights_of_the_operator_s_account(ward: Ward) -> N
 
 
 def test_definitions_that_may_not_be_read_are_served_all_the_same(ward: Ward) -> None:
-    ward.forbid("get", "customresourcedefinitions")
+    ward.forbid("list", "customresourcedefinitions")
     told = ward.checks()
 
     assert of_result(told, UNKNOWN) == named("Kubernetes", "CRDs")
