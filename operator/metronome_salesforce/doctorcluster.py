@@ -208,8 +208,8 @@ class Right:
         named = f" {self.name}" if self.name else ""
         return f"{self.verb} {self.resource}{named}"
 
-    def attributes(self, namespace: str) -> dict[str, str]:
-        """As a review of access asks for it."""
+    def attributes(self, namespace: str = "") -> dict[str, str]:
+        """As a review of access asks for it, by default for the whole cluster."""
         plural, _, subresource = self.resource.partition("/")
         asked = {
             "namespace": namespace, "group": self.group, "resource": plural, "verb": self.verb,
@@ -235,6 +235,12 @@ def rights_for(sync: MetronomeSync) -> list[Right]:
     ]
 
 
+def rights_in_cluster() -> list[Right]:
+    """What it uses besides if it serves the whole cluster; kopf follows the kinds with these."""
+    group = "apiextensions.k8s.io"
+    return [Right(group, "customresourcedefinitions", verb) for verb in ("list", "watch")]
+
+
 async def look_at_operator(kube: Kube, place: Place, seen: Seen) -> list[Check]:
     """Its rights, whether one is at work, and the Lease."""
     area = Area("operator", [RIGHTS, AT_WORK, LEASE], seen.why_not)
@@ -247,12 +253,14 @@ async def look_at_operator(kube: Kube, place: Place, seen: Seen) -> list[Check]:
 
 
 async def _tell_rights(area: Area, kube: Kube, place: Place, sync: MetronomeSync) -> None:
-    rights = rights_for(sync)
+    asked = [(one, one.attributes(place.namespace)) for one in rights_for(sync)]
     try:
         asker = await kube.own_username()
-        answers = await asyncio.gather(
-            *(kube.may(one.attributes(place.namespace), place.account) for one in rights)
-        )
+        # Who may list everywhere is one who serves everywhere: an operator of single namespaces has
+        # the right in these only.
+        if await kube.may(Right(GROUP, SYNC_PLURAL, "list").attributes(), place.account):
+            asked += [(one, one.attributes()) for one in rights_in_cluster()]
+        answers = await asyncio.gather(*(kube.may(words, place.account) for _, words in asked))
     except KubeError as error:
         area.unknown(
             RIGHTS,
@@ -261,11 +269,22 @@ async def _tell_rights(area: Area, kube: Kube, place: Place, sync: MetronomeSync
             "ServiceAccount.",
         )
         return
-    lacking = [str(one) for one, allowed in zip(rights, answers, strict=True) if not allowed]
+    refused = [one for one, allowed in zip(asked, answers, strict=True) if not allowed]
+    lacking = " and ".join(
+        f"{', '.join(str(one) for one in group)} in {where}"
+        for group, where in (
+            (
+                [one for one, words in refused if "namespace" in words],
+                f"namespace {place.namespace}",
+            ),
+            ([one for one, words in refused if "namespace" not in words], "the whole cluster"),
+        )
+        if group
+    )
     account = place.account
     who = f"system:serviceaccount:{':'.join(account)}" if account else asker or "You"
     if account is None and not asker.startswith("system:serviceaccount:"):
-        may = f"may not {', '.join(lacking)}" if lacking else f"may do all {len(rights)} things"
+        may = f"may not {lacking}" if lacking else f"may do all {len(asked)} things"
         area.unknown(
             RIGHTS,
             f"{who}, who asks, {may}; what the operator may do was not asked.",
@@ -274,11 +293,11 @@ async def _tell_rights(area: Area, kube: Kube, place: Place, sync: MetronomeSync
     elif lacking:
         area.broken(
             RIGHTS,
-            f"{who} may not {', '.join(lacking)} in namespace {place.namespace}.",
+            f"{who} may not {lacking}.",
             "Give its Role these rights, as examples/operator.yaml does.",
         )
     else:
-        area.fine(RIGHTS, f"{who} may do all {len(rights)} things that it needs.")
+        area.fine(RIGHTS, f"{who} may do all {len(asked)} things that it needs.")
 
 
 def _tell_work(area: Area, body: Json, sync: MetronomeSync) -> None:

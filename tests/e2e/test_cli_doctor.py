@@ -50,7 +50,7 @@ ALL_FINE = {
     ("Kubernetes", "API server"): r"http://127\.0\.0\.1:\d+ answers, version v1\.36\.2\.",
     ("Kubernetes", "CRDs"): r"Both are served, with every field of this version\.",
     ("Kubernetes", "MetronomeSync"): r"acme in namespace default is valid\.",
-    ("operator", "rights"): rf"{ACCOUNT} may do all 16 things that it needs\.",
+    ("operator", "rights"): rf"{ACCOUNT} may do all 18 things that it needs\.",
     ("operator", "at work"): (
         r"An operator has taken up the newest spec; the next cycle is due 20\d\d-[\d:TZ-]+\."
     ),
@@ -237,12 +237,12 @@ def test_a_person_asks_for_the_rights_of_the_operator_s_account(ward: Ward) -> N
 
     assert (own["result"], own["found"]) == (
         UNKNOWN,
-        "jane@example.com, who asks, may do all 16 things; what the operator may do was not asked.",
+        "jane@example.com, who asks, may do all 18 things; what the operator may do was not asked.",
     )
     assert own["remedy"] == "Name its ServiceAccount: --as-service-account NAMESPACE/NAME"
     assert (theirs["result"], theirs["found"]) == (
         OK,
-        f"{ACCOUNT} may do all 16 things that it needs.",
+        f"{ACCOUNT} may do all 18 things that it needs.",
     )
     assert lacking["operator", "rights"]["found"] == (
         f"{ACCOUNT} may not get secrets acme-salesforce in namespace default."
