@@ -294,7 +294,9 @@ async def _tell_rights(area: Area, kube: Kube, place: Place, sync: MetronomeSync
         area.broken(
             RIGHTS,
             f"{who} may not {lacking}.",
-            "Give its Role these rights, as examples/operator.yaml does.",
+            "With the chart: rbac.secretNames and rbac.configMapNames must have the names, and "
+            "watchNamespaces the namespace. Else give its Role these rights, as "
+            "examples/operator.yaml does.",
         )
     else:
         area.fine(RIGHTS, f"{who} may do all {len(asked)} things that it needs.")

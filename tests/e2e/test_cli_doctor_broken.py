@@ -171,7 +171,9 @@ CASES = {
     "right-missing": Case(
         _lacking_rights, "operator", "rights",
         rf"{ACCOUNT} may not patch metronomesyncs/status, create leases in namespace default\.",
-        "Give its Role these rights, as examples/operator.yaml does.",
+        "With the chart: rbac.secretNames and rbac.configMapNames must have the names, and "
+            "watchNamespaces the namespace. Else give its Role these rights, as "
+            "examples/operator.yaml does.",
     ),
     "operator-gone": Case(
         lambda ward: ward.status({"nextRunTime": ago(hours=7)}), "operator", "at work",
