@@ -84,7 +84,9 @@ async def look_for_sync(kube: Kube, place: Place) -> Seen:
 def no_cluster(error: KubeError) -> Seen:
     """What is told when there is no access to a cluster at all."""
     area = Area("Kubernetes", [API, DEFINITIONS, SYNC])
-    area.broken(API, f"{error}.", "Name a kubeconfig with --kubeconfig, or in KUBECONFIG.")
+    area.broken(
+        API, f"{str(error).rstrip('.')}.", "Name a kubeconfig with --kubeconfig, or in KUBECONFIG."
+    )
     return Seen(area.checks(), why_not=f"{area.first_broken} comes first")
 
 
