@@ -65,6 +65,12 @@ REFUSED: list[tuple[Json, str]] = [
         "at '/log/level': value must be one of 'debug', 'info', 'warning', 'error'",
     ),
     (
+        nested("log.levels", {"httpx": "loud"}),
+        "at '/log/levels/httpx': value must be one of 'debug', 'info', 'warning', 'error'",
+    ),
+    (nested("log.levels", {"a=b": "info"}), "at '/log/levels': additional properties 'a=b' not"),
+    (nested("maxCycles", 0), "at '/maxCycles': minimum: got 0, want 1"),
+    (
         nested("hosts.allowed", ["https://api.metronome.com"]),
         "at '/hosts/allowed/0': 'https://api.metronome.com' does not match pattern",
     ),

@@ -91,7 +91,7 @@ def test_in_the_pod_of_the_chart_the_crds_age_is_told(tmp_path: Path) -> None:
     """With its default rights, which serve the whole cluster; without those for CRDs it says so."""
     installation = chart_for_the_cluster()
     with (
-        ControlPlane() as plane,
+        ControlPlane(audit=True) as plane,
         company() as acme,
         installed(plane, installation, tmp_path) as space,
     ):

@@ -30,6 +30,7 @@ from tests.e2e.suite import (
     content,
     eventually,
     references,
+    sync_manifest,
 )
 from tests.helm import MAJORS
 
@@ -186,6 +187,22 @@ def upgrade(release: Release, values: Json) -> None:
         space.wait_for_run(2, outcome="Planned")
         space.patch({"dryRun": None})
         space.wait_for_run(3)
+
+
+@once
+def test_as_many_cycles_run_as_the_values_say(release: Release, acme: Company) -> None:
+    """Which is what the memory limit is made for; and one logger says more than the others."""
+    release.install(LOOPBACK | {"maxCycles": 1, "log": {"levels": {"httpx": "info"}}})
+    release.cluster.wait_for_crds()
+    acme.slow_down(2)
+    with at_work(release) as space:
+        space.start(acme)
+        space.wait(lambda status: "progress" in status)
+        space.apply(sync_manifest("second", acme.spec()))
+        space.wait(lambda status: condition(status, "Reconciling") == ("True", "Queued"), "second")
+        acme.metronome.faults.clear()
+        space.wait_for_run(name="second")
+        assert '"logger": "httpx"' in space.operator.log_text()
 
 
 @once
