@@ -198,3 +198,16 @@ def test_proxy_never_stands_before_the_cluster() -> None:
         hosts = environment(pod_of(documents(template(values))))["NO_PROXY"].split(",")
 
         assert {"$(KUBERNETES_SERVICE_HOST)", ".svc", ".cluster.local"} <= set(hosts)
+
+
+def test_a_sync_s_own_annotations_go_before_the_policy() -> None:
+    """By default it is kept; one that is to go with the release can say so itself."""
+
+    def policy(**more: Any) -> Any:
+        values = {"syncs": {"production": {"spec": SYNC, **more}}}
+        metadata = only(documents(template(values)), "MetronomeSync")["metadata"]
+        return metadata["annotations"]["helm.sh/resource-policy"]
+
+    assert policy() == "keep"
+    assert policy(annotations={"example.com/a": "b"}) == "keep"
+    assert policy(annotations={"helm.sh/resource-policy": ""}) == ""

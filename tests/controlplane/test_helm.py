@@ -130,11 +130,18 @@ def test_from_an_older_version_to_uninstalled(release: Release, acme: Company) -
     assert uid == space.get()["metadata"]["uid"]
     release.upgrade(values)
 
+    # Back to the first revision, which had no MetronomeSync because it brought the kind.
+    release.helm("rollback", release.name, "1")
+    assert uid == release.get("msync", "acme")["metadata"]["uid"]
+    release.upgrade(values)
+    assert uid == release.get("msync", "acme")["metadata"]["uid"]
+
     # Gone, with the definitions and what people made; and there again.
     release.helm("uninstall", release.name)
     assert crds(release.cluster) == {PLURAL, LINKS}
     assert release.cluster.try_kubectl("get", f"clusterrole/{OPERATOR}").returncode == 1
     assert "robotics" in space.kubectl("get", "clink")
+    assert uid == release.get("msync", "acme")["metadata"]["uid"]
     assert accounts_of(acme, customer) == linked
     release.install(values)
     with at_work(release) as space:
