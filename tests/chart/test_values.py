@@ -7,7 +7,7 @@ import yaml
 
 from metronome_salesforce.spec import parse_link, parse_sync
 from tests.chart.generate import CHART
-from tests.chart.render import NAMESPACE, documents, helm, only, template
+from tests.chart.render import NAMESPACE, RELEASE, documents, helm, only, template
 from tests.chart.test_render import SYNC, environment, pod_of
 from tests.helm import MAJORS
 
@@ -82,8 +82,8 @@ REFUSED: list[tuple[Json, str]] = [
     (nested("tmp.sizeLimit", "much"), "at '/tmp/sizeLimit': 'much' does not match pattern"),
     (nested("service.port", 70000), "at '/service/port': maximum: got 70,000, want 65,535"),
     (
-        nested("networkPolicy.apiServerCidrs", []),
-        "at '/networkPolicy/apiServerCidrs': minItems: got 0, want 1",
+        nested("networkPolicy.dnsPorts", []),
+        "at '/networkPolicy/dnsPorts': minItems: got 0, want 1",
     ),
     (
         nested("monitoring.serviceMonitor.interval", "often"),
@@ -156,6 +156,21 @@ def test_a_sync_outside_the_served_namespaces_is_refused() -> None:
         "syncs.production is for the namespace other, which is none of watchNamespaces (billing)"
     )
     assert expected in done.stderr
+
+
+def refusal(values: Json) -> str:
+    """What the templates have against values that the schema lets pass."""
+    given = yaml.safe_dump(values)
+    done = helm(4, "template", RELEASE, CHART, "-n", NAMESPACE, "-f", "-", given=given)
+    assert done.returncode == 1
+    return done.stderr
+
+
+def test_a_network_policy_needs_the_api_server_s_addresses() -> None:
+    """A default of everywhere would open what `vendors` leaves out."""
+    said = refusal({"networkPolicy": {"enabled": True}})
+
+    assert "networkPolicy.apiServerCidrs must name the API server's addresses" in said
 
 
 def test_a_sync_s_manifest_is_valid() -> None:
