@@ -1,6 +1,7 @@
 """The chart as both Helms render it: golden files, and what holds whatever the values."""
 
 import ipaddress
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,24 @@ def test_crds_are_those_of_the_project_with_labels(major: int) -> None:
         assert {"labels", "annotations"} == set(metadata)
         assert metadata["annotations"] == {"helm.sh/resource-policy": "keep"}
         assert f"{before}\nmetadata:\n  name: {after}" == path.read_text("utf-8")
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_a_chart_above_switches_it_on_and_off(major: int, tmp_path: Path) -> None:
+    """By the usual condition, a value that this chart is handed too."""
+    above = tmp_path / "above"
+    name = CHART.name
+    shutil.copytree(CHART, above / "charts" / name)
+    part = {"name": name, "version": ">=0", "condition": f"{name}.enabled"}
+    about = {"apiVersion": "v2", "name": "above", "version": "1.0.0", "dependencies": [part]}
+    (above / "Chart.yaml").write_text(yaml.safe_dump(about))
+
+    def kinds(enabled: bool) -> set[str]:
+        values = {name: {"enabled": enabled, "maxCycles": 7}}
+        return {one["kind"] for one in documents(template(values, major=major, chart=above))}
+
+    assert "Deployment" in kinds(enabled=True)
+    assert kinds(enabled=False) == set()
 
 
 def test_crds_that_are_to_go_are_not_kept() -> None:
