@@ -166,6 +166,30 @@ def refusal(values: Json) -> str:
     return done.stderr
 
 
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        ({}, "NO_PROXY"),
+        ({}, "POD_NAME"),
+        ({"proxy": {"https": "http://proxy:3128"}}, "HTTPS_PROXY"),
+        ({"hosts": {"allowed": ["127.0.0.1"]}}, "METRONOME_SALESFORCE_ALLOWED_HOSTS"),
+        ({"caBundle": {"configMapName": "corporate-ca"}}, "SSL_CERT_FILE"),
+    ],
+)
+def test_a_variable_of_the_chart_s_is_not_set_twice(more: Json, name: str) -> None:
+    """One of the two would be ignored, or all refused, by the API server and in its words."""
+    said = refusal(more | {"extraEnv": [{"name": name, "value": "x"}]})
+
+    assert f"extraEnv sets {name}, which is set already" in said
+    assert "proxy.noProxy" in said
+
+
+def test_a_variable_is_not_given_twice() -> None:
+    twice = [{"name": "TZ", "value": value} for value in ("Etc/UTC", "Europe/Berlin")]
+
+    assert "extraEnv sets TZ, which is set already" in refusal({"extraEnv": twice})
+
+
 def test_a_network_policy_needs_the_api_server_s_addresses() -> None:
     """A default of everywhere would open what `vendors` leaves out."""
     said = refusal({"networkPolicy": {"enabled": True}})

@@ -46,7 +46,27 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $image }}
 {{- end }}
 
-{{/* Environment of every process that calls a vendor: the operator, and doctor in `helm test`. */}}
+{{/*
+Environment of every process that calls a vendor: the operator, and doctor in `helm test`. Of a name
+that stands there twice Helm 4 makes an error of the API server's, and Helm 3 loses one.
+*/}}
+{{- define "metronome-salesforce-operator.environment" -}}
+{{- $own := include "metronome-salesforce-operator.env" . }}
+{{- $names := list "POD_NAME" }}
+{{- range fromYamlArray $own }}{{ $names = append $names .name }}{{ end }}
+{{- range .Values.extraEnv }}
+{{- if has .name $names }}
+{{- fail (printf "extraEnv sets %s, which is set already: use the chart's value for it (proxy.https, proxy.noProxy, hosts.allowed, hosts.defaults, caBundle), and each name once" .name) }}
+{{- end }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- $own }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* What the chart itself sets of it. */}}
 {{- define "metronome-salesforce-operator.env" -}}
 # kopf asks for the name of its user, and a numeric user has none.
 - name: LOGNAME
@@ -70,9 +90,6 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if .Values.caBundle.configMapName }}
 - name: SSL_CERT_FILE
   value: /etc/metronome-salesforce/ca/{{ .Values.caBundle.key }}
-{{- end }}
-{{- with .Values.extraEnv }}
-{{ toYaml . }}
 {{- end }}
 {{- end }}
 
@@ -146,7 +163,7 @@ tolerations:
 image: {{ include "metronome-salesforce-operator.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 env:
-  {{- include "metronome-salesforce-operator.env" . | nindent 2 }}
+  {{- include "metronome-salesforce-operator.environment" . | nindent 2 }}
 {{- with .Values.resources }}
 resources:
   {{- toYaml . | nindent 2 }}
