@@ -190,6 +190,15 @@ def test_a_variable_is_not_given_twice() -> None:
     assert "extraEnv sets TZ, which is set already" in refusal({"extraEnv": twice})
 
 
+def test_rights_go_to_an_account_that_is_named() -> None:
+    """Else every pod of the namespace would have them."""
+    said = refusal({"serviceAccount": {"create": False}})
+
+    assert "serviceAccount.name must name the account" in said
+    others = {"serviceAccount": {"create": False}, "rbac": {"create": False}}
+    assert pod_of(documents(template(others)))["serviceAccountName"] == "default"
+
+
 def test_a_network_policy_needs_the_api_server_s_addresses() -> None:
     """A default of everywhere would open what `vendors` leaves out."""
     said = refusal({"networkPolicy": {"enabled": True}})

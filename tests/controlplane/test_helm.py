@@ -352,6 +352,22 @@ def test_crds_that_were_applied_by_hand_are_taken_over(release: Release) -> None
     assert "dryRun" in fields(release)
 
 
+def test_crds_are_not_dropped_by_an_upgrade(release: Release) -> None:
+    """Without crds.keep, a release that no longer has them would delete them, with everything."""
+    release.install({"crds": {"keep": False}})
+    release.cluster.wait_for_crds()
+
+    for crds_ in ({"enabled": False, "keep": False}, {"enabled": False}):
+        values = release.values({"crds": crds_})
+        refused = release.try_helm("upgrade", release.name, CHART, *values)
+        assert refused.returncode == 1
+        assert "first upgrade with crds.enabled=true and crds.keep=true" in refused.stderr
+    release.upgrade({"crds": {"keep": True}})
+    release.upgrade({"crds": {"enabled": False}})
+
+    assert crds(release.cluster) == {PLURAL, LINKS}
+
+
 @once
 def test_a_release_is_far_from_too_large(release: Release) -> None:
     """Helm keeps chart and manifests in one Secret, which ends at 1 MiB."""

@@ -36,6 +36,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{- define "metronome-salesforce-operator.serviceAccountName" -}}
 {{- $own := include "metronome-salesforce-operator.fullname" . }}
+{{- if and .Values.rbac.create (not .Values.serviceAccount.create) (not .Values.serviceAccount.name) }}
+{{- fail "serviceAccount.name must name the account that serviceAccount.create=false leaves to you: without one, the rights would go to 'default', and so to every pod of the namespace that names no account" }}
+{{- end }}
 {{- default (ternary $own "default" .Values.serviceAccount.create) .Values.serviceAccount.name }}
 {{- end }}
 
