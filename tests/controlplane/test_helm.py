@@ -145,7 +145,7 @@ def test_from_an_older_version_to_uninstalled(release: Release, acme: Company) -
     assert accounts_of(acme, customer) == linked
     release.install(values)
     with at_work(release) as space:
-        space.wait_for_run()
+        space.request("after-installing")
         assert accounts_of(acme, customer) == linked
         space.kubectl("delete", "clink", "robotics", "--timeout=30s")
     assert accounts_of(acme, customer) == {None}
