@@ -258,4 +258,4 @@ def test_a_sync_s_own_annotations_go_before_the_policy() -> None:
 
     assert policy() == "keep"
     assert policy(annotations={"example.com/a": "b"}) == "keep"
-    assert policy(annotations={"helm.sh/resource-policy": ""}) == ""
+    assert policy(annotations={"helm.sh/resource-policy": "delete"}) == "delete"
