@@ -144,6 +144,12 @@ def _parser() -> argparse.ArgumentParser:
     operator.add_argument(
         "--progress-every", type=float, default=2.0, help="seconds between two status updates"
     )
+    operator.add_argument(
+        "--max-cycles",
+        type=_count,
+        default=10,
+        help="cycles that run at once, each in a process of its own; others wait",
+    )
     operator.set_defaults(command=_operator)
 
     sync = commands.add_parser("sync", help="run one cycle from manifest files, without a cluster")
@@ -333,6 +339,12 @@ def _account(text: str) -> tuple[str, str]:
     if not (namespace and slash and name) or "/" in name:
         raise argparse.ArgumentTypeError("must be NAMESPACE/NAME")
     return namespace, name
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("must be a whole number from 1 up")
+    return int(text)
 
 
 def _score(text: str) -> int:
@@ -725,6 +737,7 @@ def _operator(options: argparse.Namespace) -> int:
             port=options.port,
             identity=options.identity,
             progress_every=options.progress_every,
+            max_cycles=options.max_cycles,
         )
     )
 

@@ -4,7 +4,7 @@ Everything is read. Reviews of access are asked by POST and stored nowhere.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
@@ -34,6 +34,10 @@ API, DEFINITIONS, SYNC = "API server", "CRDs", "MetronomeSync"
 RIGHTS, AT_WORK, LEASE = "rights", "at work", "Lease"
 LAST_RUN = "last run"
 _APPLY = "Apply the CRDs of this version: kubectl apply -f crds/"
+_CHART_OR_APPLY = (
+    "With Helm: helm upgrade with the chart of this version, and crds.enabled true. Only without "
+    "Helm: kubectl apply -f crds/"
+)
 _LATE = timedelta(minutes=10)
 _YOUNG = timedelta(minutes=2)
 _FRESH_SLACK = timedelta(seconds=10)
@@ -80,7 +84,9 @@ async def look_for_sync(kube: Kube, place: Place) -> Seen:
 def no_cluster(error: KubeError) -> Seen:
     """What is told when there is no access to a cluster at all."""
     area = Area("Kubernetes", [API, DEFINITIONS, SYNC])
-    area.broken(API, f"{error}.", "Name a kubeconfig with --kubeconfig, or in KUBECONFIG.")
+    area.broken(
+        API, f"{str(error).rstrip('.')}.", "Name a kubeconfig with --kubeconfig, or in KUBECONFIG."
+    )
     return Seen(area.checks(), why_not=f"{area.first_broken} comes first")
 
 
@@ -111,17 +117,19 @@ async def _tell_definitions(area: Area, kube: Kube) -> bool:
     missing = [plural for plural in plurals if plural not in served]
     if missing:
         listed = " and ".join(f"{plural}.{GROUP}" for plural in missing)
-        area.broken(DEFINITIONS, f"The cluster does not serve {listed} in {VERSION}.", _APPLY)
+        area.broken(
+            DEFINITIONS, f"The cluster does not serve {listed} in {VERSION}.", _CHART_OR_APPLY
+        )
         return SYNC_PLURAL in served
     try:
-        theirs = [await kube.get_definition(plural) for plural in plurals]
+        theirs = [await kube.find_definition(plural) for plural in plurals]
     except KubeError as error:
         if not error.forbidden:
             raise
         area.unknown(
             DEFINITIONS,
-            "Both are served. You may not get them, so their age cannot be told.",
-            "Ask with the right to get customresourcedefinitions.",
+            "Both are served. You may not list them, so their age cannot be told.",
+            "Ask with the right to list customresourcedefinitions.",
         )
         return True
     lacking = [
@@ -133,10 +141,27 @@ async def _tell_definitions(area: Area, kube: Kube) -> bool:
         rest = len(lacking) - _SHOWN
         more = f", and {rest} more" if rest > 0 else ""
         listed = ", ".join(lacking[:_SHOWN])
-        area.broken(DEFINITIONS, f"They are older than this version: no {listed}{more}.", _APPLY)
+        area.broken(
+            DEFINITIONS, f"They are older than this version: no {listed}{more}.", _newer(theirs)
+        )
     else:
         area.fine(DEFINITIONS, "Both are served, with every field of this version.")
     return True
+
+
+def _newer(theirs: Iterable[Json | None]) -> str:
+    """How they are made newer: by whom they are owned, as what kubectl applies stays kubectl's."""
+    for definition in theirs:
+        metadata = (definition or {}).get("metadata") or {}
+        if (metadata.get("labels") or {}).get("app.kubernetes.io/managed-by") == "Helm":
+            notes = metadata.get("annotations") or {}
+            name = notes.get("meta.helm.sh/release-name", "RELEASE")
+            namespace = notes.get("meta.helm.sh/release-namespace", "NAMESPACE")
+            return (
+                "They are a Helm release's, so upgrade it with the chart of this version: helm "
+                f"upgrade {name} CHART --namespace {namespace} --reset-then-reuse-values"
+            )
+    return _APPLY
 
 
 def _ours(plural: str) -> Json:
@@ -185,8 +210,8 @@ class Right:
         named = f" {self.name}" if self.name else ""
         return f"{self.verb} {self.resource}{named}"
 
-    def attributes(self, namespace: str) -> dict[str, str]:
-        """As a review of access asks for it."""
+    def attributes(self, namespace: str = "") -> dict[str, str]:
+        """As a review of access asks for it, by default for the whole cluster."""
         plural, _, subresource = self.resource.partition("/")
         asked = {
             "namespace": namespace, "group": self.group, "resource": plural, "verb": self.verb,
@@ -212,6 +237,12 @@ def rights_for(sync: MetronomeSync) -> list[Right]:
     ]
 
 
+def rights_in_cluster() -> list[Right]:
+    """What it uses besides if it serves the whole cluster; kopf follows the kinds with these."""
+    group = "apiextensions.k8s.io"
+    return [Right(group, "customresourcedefinitions", verb) for verb in ("list", "watch")]
+
+
 async def look_at_operator(kube: Kube, place: Place, seen: Seen) -> list[Check]:
     """Its rights, whether one is at work, and the Lease."""
     area = Area("operator", [RIGHTS, AT_WORK, LEASE], seen.why_not)
@@ -224,12 +255,14 @@ async def look_at_operator(kube: Kube, place: Place, seen: Seen) -> list[Check]:
 
 
 async def _tell_rights(area: Area, kube: Kube, place: Place, sync: MetronomeSync) -> None:
-    rights = rights_for(sync)
+    asked = [(one, one.attributes(place.namespace)) for one in rights_for(sync)]
     try:
         asker = await kube.own_username()
-        answers = await asyncio.gather(
-            *(kube.may(one.attributes(place.namespace), place.account) for one in rights)
-        )
+        # Who may list everywhere is one who serves everywhere: an operator of single namespaces has
+        # the right in these only.
+        if await kube.may(Right(GROUP, SYNC_PLURAL, "list").attributes(), place.account):
+            asked += [(one, one.attributes()) for one in rights_in_cluster()]
+        answers = await asyncio.gather(*(kube.may(words, place.account) for _, words in asked))
     except KubeError as error:
         area.unknown(
             RIGHTS,
@@ -238,11 +271,22 @@ async def _tell_rights(area: Area, kube: Kube, place: Place, sync: MetronomeSync
             "ServiceAccount.",
         )
         return
-    lacking = [str(one) for one, allowed in zip(rights, answers, strict=True) if not allowed]
+    refused = [one for one, allowed in zip(asked, answers, strict=True) if not allowed]
+    lacking = " and ".join(
+        f"{', '.join(str(one) for one in group)} in {where}"
+        for group, where in (
+            (
+                [one for one, words in refused if "namespace" in words],
+                f"namespace {place.namespace}",
+            ),
+            ([one for one, words in refused if "namespace" not in words], "the whole cluster"),
+        )
+        if group
+    )
     account = place.account
     who = f"system:serviceaccount:{':'.join(account)}" if account else asker or "You"
     if account is None and not asker.startswith("system:serviceaccount:"):
-        may = f"may not {', '.join(lacking)}" if lacking else f"may do all {len(rights)} things"
+        may = f"may not {lacking}" if lacking else f"may do all {len(asked)} things"
         area.unknown(
             RIGHTS,
             f"{who}, who asks, {may}; what the operator may do was not asked.",
@@ -251,11 +295,13 @@ async def _tell_rights(area: Area, kube: Kube, place: Place, sync: MetronomeSync
     elif lacking:
         area.broken(
             RIGHTS,
-            f"{who} may not {', '.join(lacking)} in namespace {place.namespace}.",
-            "Give its Role these rights, as examples/operator.yaml does.",
+            f"{who} may not {lacking}.",
+            "With the chart: rbac.secretNames and rbac.configMapNames must have the names, and "
+            "watchNamespaces the namespace. Else give its Role these rights, as "
+            "examples/operator.yaml does.",
         )
     else:
-        area.fine(RIGHTS, f"{who} may do all {len(rights)} things that it needs.")
+        area.fine(RIGHTS, f"{who} may do all {len(asked)} things that it needs.")
 
 
 def _tell_work(area: Area, body: Json, sync: MetronomeSync) -> None:

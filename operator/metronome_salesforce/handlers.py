@@ -51,7 +51,7 @@ class OperatorOptions:
     pod's own access or the usual file. `port` (0: any free one) of `host` (None: all addresses, of
     IPv4 and IPv6) serves /metrics, /healthz and /readyz. `identity` is what Leases are held under:
     the pod's name, or any name that no other living process has; without one a new name is made,
-    and Leases of a killed process have to expire.
+    and Leases of a killed process have to expire. `max_cycles` run at once, others wait.
     """
 
     namespaces: tuple[str, ...] = ()

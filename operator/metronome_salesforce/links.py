@@ -401,10 +401,8 @@ class LinkWorker:
         level = logging.INFO if report.outcome is Outcome.SUCCEEDED else logging.WARNING
         logger.log(
             level,
-            "links looked at: %s (%s) %s",
-            report.outcome.value,
-            report.reason,
-            report.message,
+            "links looked at: %s",
+            _told(report),
             extra={
                 "fields": {
                     "links": len(batch.dirty) + len(batch.leaving),
@@ -413,6 +411,12 @@ class LinkWorker:
                 }
             },
         )
+
+
+def _told(report: LinkReport) -> str:
+    """How it ended: the reason where it says more than the outcome, and the message if any."""
+    reason = "" if report.reason == report.outcome.value else f" ({report.reason})"
+    return f"{report.outcome.value}{reason} {report.message}".rstrip()
 
 
 def _tells_of_storing(report: CycleReport) -> bool:

@@ -104,13 +104,13 @@ def _is_read(path: str, read: set[str], text: str) -> bool:
 
 
 def test_schema_knows_the_values_that_there_are() -> None:
-    """All of them, and none besides but what Helm itself sets."""
+    """All of them, and none besides but what Helm and a chart above set."""
     document = json.loads((CHART / "values.schema.json").read_text("utf-8"))
     known = {
         one.path.partition(".")[0] for one in values((CHART / "values.yaml").read_text("utf-8"))
     }
 
-    assert known | {"global"} == set(document["properties"])
+    assert known | {"global", "enabled"} == set(document["properties"])
     for path, one in _objects(document, "values"):
         assert one.get("additionalProperties") is not True, path
 

@@ -1,5 +1,7 @@
 """The chart as both Helms render it: golden files, and what holds whatever the values."""
 
+import ipaddress
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +99,99 @@ def test_crds_are_those_of_the_project_with_labels(major: int) -> None:
         assert f"{before}\nmetadata:\n  name: {after}" == path.read_text("utf-8")
 
 
+@pytest.mark.parametrize("major", MAJORS)
+def test_a_chart_above_switches_it_on_and_off(major: int, tmp_path: Path) -> None:
+    """By the usual condition, a value that this chart is handed too."""
+    above = tmp_path / "above"
+    name = CHART.name
+    shutil.copytree(CHART, above / "charts" / name)
+    part = {"name": name, "version": ">=0", "condition": f"{name}.enabled"}
+    about = {"apiVersion": "v2", "name": "above", "version": "1.0.0", "dependencies": [part]}
+    (above / "Chart.yaml").write_text(yaml.safe_dump(about))
+
+    def kinds(enabled: bool) -> set[str]:
+        values = {name: {"enabled": enabled, "maxCycles": 7}}
+        return {one["kind"] for one in documents(template(values, major=major, chart=above))}
+
+    assert "Deployment" in kinds(enabled=True)
+    assert kinds(enabled=False) == set()
+
+
 def test_crds_that_are_to_go_are_not_kept() -> None:
     for crd in documents(template({"crds": {"keep": False}})):
         assert "helm.sh/resource-policy" not in crd["metadata"].get("annotations", {})
+
+
+def test_the_pod_of_helm_test_has_one_container() -> None:
+    """Helm 3 fails to get the log of another, and with it `helm test --logs`."""
+    syncs = {"helmTest": {"syncs": ["production", "billing/staging"]}}
+    (pod,) = (one for one in documents(template(syncs)) if one["kind"] == "Pod")
+
+    (container,) = pod["spec"]["containers"]
+    asked = container["args"][container["args"].index("--doctor") + 1 :]
+    assert asked == ["metronome-salesforce/production", "billing/staging"]
+
+
+# -- the network -----------------------------------------------------------------------------------
+
+
+def allowed(policy: Json, address: str, port: int) -> bool:
+    """Whether the policy lets its pods reach an address outside the cluster's pods."""
+    ip = ipaddress.ip_address(address)
+
+    def within(network: str) -> bool:
+        return ip in ipaddress.ip_network(network)
+
+    return any(
+        within(block["cidr"]) and not any(within(one) for one in block.get("except", ()))
+        for rule in policy["spec"]["egress"]
+        if port in {one["port"] for one in rule["ports"]}
+        for block in (peer["ipBlock"] for peer in rule["to"] if "ipBlock" in peer)
+    )
+
+
+POLICY: Json = {"enabled": True, "apiServerCidrs": ["10.0.0.1/32"]}
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "expected"),
+    [
+        ("10.0.0.1", 443, True),
+        ("10.0.0.1", 6443, True),
+        ("10.0.0.2", 443, False),
+        ("192.168.1.1", 6443, False),
+        ("169.254.169.254", 80, False),
+        ("203.0.113.7", 443, True),
+        ("203.0.113.7", 6443, False),
+        ("2001:db8::1", 443, True),
+        ("fd00::1", 443, False),
+    ],
+)
+def test_the_network_policy_is_closed_to_private_networks(
+    address: str, port: int, expected: bool
+) -> None:
+    """All rules together: what one of them leaves out, another may not let in."""
+    policy = only(documents(template({"networkPolicy": POLICY})), "NetworkPolicy")
+
+    assert allowed(policy, address, port) is expected
+
+
+def test_the_network_policy_is_for_every_pod_of_the_chart() -> None:
+    """Else `helm test` is green where the operator is blocked, or reaches nothing itself."""
+    manifests = documents(template({"networkPolicy": POLICY, "crds": {"keep": False}}))
+    chosen = only(manifests, "NetworkPolicy")["spec"]["podSelector"]
+    (expression,) = chosen["matchExpressions"]
+    pods = [one["metadata"] for one in manifests if one["kind"] == "Pod"]
+    pods += [
+        one["spec"]["template"]["metadata"]
+        for one in manifests
+        if "template" in one.get("spec", {})
+    ]
+
+    assert len(pods) == 3
+    for pod in pods:
+        assert chosen["matchLabels"].items() <= pod["labels"].items()
+        assert pod["labels"][expression["key"]] in expression["values"]
 
 
 # -- valid for Kubernetes --------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import yaml
 
 from metronome_salesforce.spec import parse_link, parse_sync
 from tests.chart.generate import CHART
-from tests.chart.render import NAMESPACE, documents, helm, only, template
+from tests.chart.render import NAMESPACE, RELEASE, documents, helm, only, template
 from tests.chart.test_render import SYNC, environment, pod_of
 from tests.helm import MAJORS
 
@@ -78,6 +78,12 @@ REFUSED: list[tuple[Json, str]] = [
         "at '/tracing': additional properties 'headers' not allowed",
     ),
     (
+        nested("log.levels", {"httpx": "loud"}),
+        "at '/log/levels/httpx': value must be one of 'debug', 'info', 'warning', 'error'",
+    ),
+    (nested("log.levels", {"a=b": "info"}), "at '/log/levels': additional properties 'a=b' not"),
+    (nested("maxCycles", 0), "at '/maxCycles': minimum: got 0, want 1"),
+    (
         nested("hosts.allowed", ["https://api.metronome.com"]),
         "at '/hosts/allowed/0': 'https://api.metronome.com' does not match pattern",
     ),
@@ -89,8 +95,8 @@ REFUSED: list[tuple[Json, str]] = [
     (nested("tmp.sizeLimit", "much"), "at '/tmp/sizeLimit': 'much' does not match pattern"),
     (nested("service.port", 70000), "at '/service/port': maximum: got 70,000, want 65,535"),
     (
-        nested("networkPolicy.apiServerCidrs", []),
-        "at '/networkPolicy/apiServerCidrs': minItems: got 0, want 1",
+        nested("networkPolicy.dnsPorts", []),
+        "at '/networkPolicy/dnsPorts': minItems: got 0, want 1",
     ),
     (
         nested("monitoring.serviceMonitor.interval", "often"),
@@ -165,6 +171,55 @@ def test_a_sync_outside_the_served_namespaces_is_refused() -> None:
     assert expected in done.stderr
 
 
+def refusal(values: Json) -> str:
+    """What the templates have against values that the schema lets pass."""
+    given = yaml.safe_dump(values)
+    done = helm(4, "template", RELEASE, CHART, "-n", NAMESPACE, "-f", "-", given=given)
+    assert done.returncode == 1
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        ({}, "NO_PROXY"),
+        ({}, "POD_NAME"),
+        ({"proxy": {"https": "http://proxy:3128"}}, "HTTPS_PROXY"),
+        ({"hosts": {"allowed": ["127.0.0.1"]}}, "METRONOME_SALESFORCE_ALLOWED_HOSTS"),
+        ({"caBundle": {"configMapName": "corporate-ca"}}, "SSL_CERT_FILE"),
+        ({"tracing": {"endpoint": "http://c:4318"}}, "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    ],
+)
+def test_a_variable_of_the_chart_s_is_not_set_twice(more: Json, name: str) -> None:
+    """One of the two would be ignored, or all refused, by the API server and in its words."""
+    said = refusal(more | {"extraEnv": [{"name": name, "value": "x"}]})
+
+    assert f"extraEnv sets {name}, which is set already" in said
+    assert "proxy.noProxy" in said
+
+
+def test_a_variable_is_not_given_twice() -> None:
+    twice = [{"name": "TZ", "value": value} for value in ("Etc/UTC", "Europe/Berlin")]
+
+    assert "extraEnv sets TZ, which is set already" in refusal({"extraEnv": twice})
+
+
+def test_rights_go_to_an_account_that_is_named() -> None:
+    """Else every pod of the namespace would have them."""
+    said = refusal({"serviceAccount": {"create": False}})
+
+    assert "serviceAccount.name must name the account" in said
+    others = {"serviceAccount": {"create": False}, "rbac": {"create": False}}
+    assert pod_of(documents(template(others)))["serviceAccountName"] == "default"
+
+
+def test_a_network_policy_needs_the_api_server_s_addresses() -> None:
+    """A default of everywhere would open what `vendors` leaves out."""
+    said = refusal({"networkPolicy": {"enabled": True}})
+
+    assert "networkPolicy.apiServerCidrs must name the API server's addresses" in said
+
+
 def test_a_sync_s_manifest_is_valid() -> None:
     """By the operator's own model: the schema lets nothing through that it would not read."""
     manifest = only(documents(template(synced(dryRun=True))), "MetronomeSync")
@@ -198,15 +253,16 @@ def test_the_kind_decides_whether_a_sync_can_be_there() -> None:
     assert has_sync(synced() | {"crds": {"enabled": False}}, *live)
 
 
-def test_traces_are_of_the_operator_alone_and_extra_variables_win() -> None:
-    """The later of two variables of one name counts."""
-    extra = [{"name": "OTEL_TRACES_SAMPLER", "value": "always_on"}]
+def test_traces_are_of_the_operator_alone() -> None:
+    """What the values have no word for is for extraEnv."""
+    extra = [{"name": "OTEL_BSP_MAX_QUEUE_SIZE", "value": "4096"}]
     values = {"tracing": {"endpoint": "http://c:4318", "sampleRatio": 0.5}, "extraEnv": extra}
     manifests = documents(template(values))
     without = environment(pod_of(documents(template({"tracing": {"sampleRatio": 0.5}}))))
     whole = environment(pod_of(documents(template({"tracing": {"endpoint": "http://c:4318"}}))))
 
-    assert environment(pod_of(manifests))["OTEL_TRACES_SAMPLER"] == "always_on"
+    assert environment(pod_of(manifests))["OTEL_TRACES_SAMPLER_ARG"] == "0.5"
+    assert environment(pod_of(manifests))["OTEL_BSP_MAX_QUEUE_SIZE"] == "4096"
     assert [name for name in without if name.startswith("OTEL")] == []
     assert [name for name in whole if name.startswith("OTEL")] == ["OTEL_EXPORTER_OTLP_ENDPOINT"]
     pods = [one for one in manifests if one["kind"] == "Pod"]
@@ -221,3 +277,16 @@ def test_proxy_never_stands_before_the_cluster() -> None:
         hosts = environment(pod_of(documents(template(values))))["NO_PROXY"].split(",")
 
         assert {"$(KUBERNETES_SERVICE_HOST)", ".svc", ".cluster.local"} <= set(hosts)
+
+
+def test_a_sync_s_own_annotations_go_before_the_policy() -> None:
+    """By default it is kept; one that is to go with the release can say so itself."""
+
+    def policy(**more: Any) -> Any:
+        values = {"syncs": {"production": {"spec": SYNC, **more}}}
+        metadata = only(documents(template(values)), "MetronomeSync")["metadata"]
+        return metadata["annotations"]["helm.sh/resource-policy"]
+
+    assert policy() == "keep"
+    assert policy(annotations={"example.com/a": "b"}) == "keep"
+    assert policy(annotations={"helm.sh/resource-policy": "delete"}) == "delete"

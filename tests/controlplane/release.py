@@ -87,7 +87,11 @@ class Release:
         return spec
 
     def test(self, replaced: Mapping[str, str]) -> tuple[subprocess.CompletedProcess[str], Ran]:
-        """`helm test`, and what its pod's containers printed."""
+        """`helm test --logs`, and what its pod printed.
+
+        The log that Helm gets is empty, as there is no kubelet that it could come from; but the API
+        server judges what Helm asks for.
+        """
 
         def run() -> Ran:
             name = f"{OPERATOR}-test"
@@ -97,7 +101,7 @@ class Release:
             self._report("pod", name, {"phase": phase})
             return ran
 
-        return self._beside(f"pod/{OPERATOR}-test", run, "test", self.name)
+        return self._beside(f"pod/{OPERATOR}-test", run, "test", self.name, "--logs")
 
     def uninstall(
         self, replaced: Mapping[str, str] = MappingProxyType({})

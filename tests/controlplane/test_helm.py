@@ -30,6 +30,7 @@ from tests.e2e.suite import (
     content,
     eventually,
     references,
+    sync_manifest,
 )
 from tests.helm import MAJORS
 
@@ -43,6 +44,7 @@ LOOPBACK: Json = {
 }
 # For what Helm has no part in.
 once = pytest.mark.parametrize("release", MAJORS[-1:], indirect=True, ids="helm{}".format)
+HELM_3 = 3  # the last that does not apply on the server's side
 SERVICE = f"http://{OPERATOR}.{NAMESPACE}.svc:8080"
 
 
@@ -128,15 +130,22 @@ def test_from_an_older_version_to_uninstalled(release: Release, acme: Company) -
     assert uid == space.get()["metadata"]["uid"]
     release.upgrade(values)
 
+    # Back to the first revision, which had no MetronomeSync because it brought the kind.
+    release.helm("rollback", release.name, "1")
+    assert uid == release.get("msync", "acme")["metadata"]["uid"]
+    release.upgrade(values)
+    assert uid == release.get("msync", "acme")["metadata"]["uid"]
+
     # Gone, with the definitions and what people made; and there again.
     release.helm("uninstall", release.name)
     assert crds(release.cluster) == {PLURAL, LINKS}
     assert release.cluster.try_kubectl("get", f"clusterrole/{OPERATOR}").returncode == 1
     assert "robotics" in space.kubectl("get", "clink")
+    assert uid == release.get("msync", "acme")["metadata"]["uid"]
     assert accounts_of(acme, customer) == linked
     release.install(values)
     with at_work(release) as space:
-        space.wait_for_run()
+        space.request("after-installing")
         assert accounts_of(acme, customer) == linked
         space.kubectl("delete", "clink", "robotics", "--timeout=30s")
     assert accounts_of(acme, customer) == {None}
@@ -177,13 +186,30 @@ def upgrade(release: Release, values: Json) -> None:
         assert line.split()[:2] == ["robotics", "True"]
         done, ran = release.test({SERVICE: f"http://127.0.0.1:{space.operator.port}"})
         assert done.returncode == 0, (done, ran)
-        checks, doctor = ran
-        assert [line[0] for line in checks.stdout.splitlines()] == ["✔"] * 4
-        assert f"acme in namespace {NAMESPACE} is valid" in doctor.stdout
+        (printed,) = (one.stdout for one in ran)
+        checks, _, doctor = printed.partition(f"\n{NAMESPACE}/acme:\n")
+        assert [line[0] for line in checks.splitlines()] == ["✔"] * 4
+        assert f"acme in namespace {NAMESPACE} is valid" in doctor
         space.patch({"dryRun": True})
         space.wait_for_run(2, outcome="Planned")
         space.patch({"dryRun": None})
         space.wait_for_run(3)
+
+
+@once
+def test_as_many_cycles_run_as_the_values_say(release: Release, acme: Company) -> None:
+    """Which is what the memory limit is made for; and one logger says more than the others."""
+    release.install(LOOPBACK | {"maxCycles": 1, "log": {"levels": {"httpx": "info"}}})
+    release.cluster.wait_for_crds()
+    acme.slow_down(2)
+    with at_work(release) as space:
+        space.start(acme)
+        space.wait(lambda status: "progress" in status)
+        space.apply(sync_manifest("second", acme.spec()))
+        space.wait(lambda status: condition(status, "Reconciling") == ("True", "Queued"), "second")
+        acme.metronome.faults.clear()
+        space.wait_for_run(name="second")
+        assert '"logger": "httpx"' in space.operator.log_text()
 
 
 @once
@@ -302,10 +328,10 @@ def test_a_team_installs_it_in_its_own_namespaces(release: Release, tmp_path: Pa
 
 
 def test_crds_that_were_applied_by_hand_are_taken_over(release: Release) -> None:
-    """Not silently: with the option that says so."""
-    cluster = release.cluster
-    cluster.install_crds()
-    arguments = ("install", release.name, CHART, "--create-namespace")
+    """Not silently: with the option that says so; and Helm 4 takes fields with another only."""
+    older = previous_chart(release.folder)
+    release.cluster.kubectl("apply", "-f", str(older / "files" / "crds"))
+    arguments = ("install", release.name, older, "--create-namespace")
 
     refused = release.try_helm(*arguments)
     assert refused.returncode == 1
@@ -314,6 +340,32 @@ def test_crds_that_were_applied_by_hand_are_taken_over(release: Release) -> None
 
     crd = release.get("crd", f"{PLURAL}.{GROUP}")
     assert crd["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "Helm"
+    assert "dryRun" not in fields(release)
+
+    newer: tuple[str | Path, ...] = ("upgrade", release.name, CHART)
+    if release.major > HELM_3:
+        refused = release.try_helm(*newer)
+        assert refused.returncode == 1
+        assert 'conflict with "kubectl-client-side-apply"' in refused.stderr
+        newer = (*newer, "--force-conflicts")
+    release.helm(*newer)
+    assert "dryRun" in fields(release)
+
+
+def test_crds_are_not_dropped_by_an_upgrade(release: Release) -> None:
+    """Without crds.keep, a release that no longer has them would delete them, with everything."""
+    release.install({"crds": {"keep": False}})
+    release.cluster.wait_for_crds()
+
+    for crds_ in ({"enabled": False, "keep": False}, {"enabled": False}):
+        values = release.values({"crds": crds_})
+        refused = release.try_helm("upgrade", release.name, CHART, *values)
+        assert refused.returncode == 1
+        assert "first upgrade with crds.enabled=true and crds.keep=true" in refused.stderr
+    release.upgrade({"crds": {"keep": True}})
+    release.upgrade({"crds": {"enabled": False}})
+
+    assert crds(release.cluster) == {PLURAL, LINKS}
 
 
 @once

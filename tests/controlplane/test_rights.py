@@ -8,7 +8,7 @@ ServiceAccount. What it asked for, and what allowed it, is read from the API ser
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -19,7 +19,7 @@ import yaml
 
 from tests.chart.render import documents, template
 from tests.controlplane.launch import ControlPlane
-from tests.controlplane.pods import Pod
+from tests.controlplane.pods import Pod, run_to_end
 from tests.e2e.suite import (
     GROUP,
     ROOT,
@@ -100,14 +100,19 @@ class Installation:
             and role["metadata"].get("namespace") == binding["metadata"].get("namespace")
         ]
         assert len(roles) == len(self.bindings())
-        return {
-            Right(*one)
-            for role in roles
-            for rule in role["rules"]
-            for one in product(
-                rule["apiGroups"], rule["resources"], rule["verbs"], rule.get("resourceNames", [""])
-            )
-        }
+        return rights_in(roles)
+
+
+def rights_in(roles: list[Json]) -> set[Right]:
+    """Every single right of these roles."""
+    return {
+        Right(*one)
+        for role in roles
+        for rule in role["rules"]
+        for one in product(
+            rule["apiGroups"], rule["resources"], rule["verbs"], rule.get("resourceNames", [""])
+        )
+    }
 
 
 def example_for_one_namespace() -> Installation:
@@ -334,3 +339,37 @@ def place(binding: Json) -> str:
     """As the API server names a binding."""
     metadata = binding["metadata"]
     return "/".join(metadata[key] for key in ("name", "namespace") if key in metadata)
+
+
+def test_the_rights_of_the_uninstall_are_enough_and_none_is_idle(tmp_path: Path) -> None:
+    """Of the Job that empties the CRDs, here where no operator lets a link go."""
+    hook = Installation(
+        documents(template({"crds": {"keep": False}}, "--show-only=templates/uninstall.yaml"))
+    )
+    pod = hook.only("Job")["spec"]["template"]["spec"]
+    user = f"system:serviceaccount:{NAMESPACE}:{pod['serviceAccountName']}"
+    with ControlPlane(audit=True) as plane, company() as acme:
+        plane.audit_events()  # raises, before anything is applied, for a cluster that is not ours
+        with closing(Cluster("real", plane.kubeconfig, tmp_path)) as cluster:
+            cluster.install_crds()
+            cluster.kubectl("create", "namespace", NAMESPACE)
+            (sync,) = (one for one in filled_in(acme) if one["kind"] == "MetronomeSync")
+            (link,) = example("link.yaml")
+            held = merged(link, {"metadata": {"finalizers": ["example.com/held"]}})
+            rights = hook.all("ServiceAccount", "ClusterRole", "ClusterRoleBinding")
+            listed = {"apiVersion": "v1", "kind": "List", "items": [*rights, sync, held]}
+            cluster.kubectl("apply", "-f", "-", given=listed)
+            (done,) = run_to_end(cluster, tmp_path, NAMESPACE, pod, {"60": "1"})
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == "1 customerlinks let go without the operator"
+        granted = rights_in(hook.all("ClusterRole"))
+
+        def idle() -> list[Right]:
+            used = uses(requests_of(plane, user))
+            return sorted(one for one in granted if not any(one.covers(use) for use in used))
+
+        eventually(lambda: not idle(), 10, told=lambda: f"nothing uses {idle()}")
+        codes = [one["responseStatus"]["code"] for one in requests_of(plane, user)]
+
+    assert granted
+    assert _FORBIDDEN not in codes

@@ -64,12 +64,22 @@ BEHIND_METRONOME = named("Metronome", "clock", "API key")
 BEHIND_SALESFORCE = named("Salesforce", "clock", "API version", "sign-in") | BEHIND_SIGN_IN
 
 
-def _older_definition(ward: Ward) -> None:
+def _older_definition(ward: Ward, **metadata: Json) -> None:
     path = CRDS / "metronomesyncs.yaml"
     document = yaml.safe_load(path.read_text("utf-8"))
     (version,) = document["spec"]["versions"]
     del version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["linking"]
+    document["metadata"] |= metadata
     ward.api.install_crd(document)
+
+
+def _older_definition_of_a_release(ward: Ward) -> None:
+    notes = {"release-name": "billing", "release-namespace": "platform"}
+    _older_definition(
+        ward,
+        labels={"app.kubernetes.io/managed-by": "Helm"},
+        annotations={f"meta.helm.sh/{key}": value for key, value in notes.items()},
+    )
 
 
 def _no_definition(ward: Ward) -> None:
@@ -115,7 +125,14 @@ CASES = {
     "definition-missing": Case(
         _no_definition, "Kubernetes", "CRDs",
         r"The cluster does not serve customerlinks\.metronome-salesforce\.dev in v1alpha1\.",
-        "Apply the CRDs of this version: kubectl apply -f crds/",
+        "With Helm: helm upgrade with the chart of this version, and crds.enabled true. Only "
+        "without Helm: kubectl apply -f crds/",
+    ),
+    "definition-old-of-a-release": Case(
+        _older_definition_of_a_release, "Kubernetes", "CRDs",
+        r"They are older than this version: no metronomesyncs spec\.linking, .+",
+        "They are a Helm release's, so upgrade it with the chart of this version: helm upgrade "
+        "billing CHART --namespace platform --reset-then-reuse-values",
     ),
     "definition-old": Case(
         _older_definition, "Kubernetes", "CRDs",
@@ -154,7 +171,9 @@ CASES = {
     "right-missing": Case(
         _lacking_rights, "operator", "rights",
         rf"{ACCOUNT} may not patch metronomesyncs/status, create leases in namespace default\.",
-        "Give its Role these rights, as examples/operator.yaml does.",
+        "With the chart: rbac.secretNames and rbac.configMapNames must have the names, and "
+            "watchNamespaces the namespace. Else give its Role these rights, as "
+            "examples/operator.yaml does.",
     ),
     "operator-gone": Case(
         lambda ward: ward.status({"nextRunTime": ago(hours=7)}), "operator", "at work",

@@ -231,3 +231,11 @@ def test_without_the_sandbox_s_libraries_a_sentence_says_what_to_install() -> No
         "the sandbox is not part of this installation; install it with:"
         " pip install 'metronome-salesforce-operator[sandbox]'"
     )
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "many"])
+def test_an_operator_runs_one_cycle_at_least(number: str) -> None:
+    result = run_cli("operator", f"--max-cycles={number}")
+
+    assert result.returncode == 2
+    assert "--max-cycles: must be a whole number from 1 up" in result.stderr

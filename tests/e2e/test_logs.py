@@ -159,6 +159,14 @@ def test_every_line_is_json_and_those_of_a_run_say_which(days: BadDays) -> None:
 OF_CHILD = ("metronome_salesforce.metronome.", "metronome_salesforce.cycle")
 
 
+def test_lines_about_links_say_the_outcome_once(days: BadDays) -> None:
+    told = {line["message"] for line in days.lines}
+    told = {one for one in told if one.startswith("links looked at")}
+
+    assert "links looked at: Succeeded" in told
+    assert not [one for one in told if one != one.rstrip() or "Succeeded (Succeeded)" in one]
+
+
 def test_no_line_has_a_secret(days: BadDays) -> None:
     """At any level; nor a token that the org has handed out."""
     assert days.tokens

@@ -18,6 +18,8 @@ CHART = ROOT / "charts" / "metronome-salesforce-operator"
 ALERTS = sorted((CHART / "files" / "alerts").glob("*.yaml"))
 DASHBOARDS = sorted((CHART / "files" / "dashboards").glob("*.json"))
 RULE_TESTS = sorted((Path(__file__).parent / "alerts").glob("*.test.yaml"))
+README = ROOT / "README.md"
+BASE = "https://docs.example.com/metronome-salesforce-operator/README.md#"
 JOB = "metronome-salesforce-operator"
 
 # Of the target, and so of every series that Prometheus scrapes.
@@ -38,6 +40,19 @@ def alerts() -> list[Json]:
         for group in yaml.safe_load(path.read_text("utf-8"))["groups"]
         for rule in group["rules"]
     ]
+
+
+def anchor(alert: Json) -> str:
+    """The part of an alert's runbook link that names a section."""
+    url: str = alert["annotations"]["runbook_url"]
+    return url.removeprefix(BASE)
+
+
+def headings() -> set[str]:
+    """The anchors of the README's sections."""
+    text = re.sub(r"^```.*?^```$", "", README.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in titles}
 
 
 @dataclass(frozen=True, slots=True)

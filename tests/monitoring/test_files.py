@@ -6,21 +6,23 @@ import pytest
 import yaml
 
 from tests.monitoring.files import (
+    BASE,
     JOB,
+    README,
     ROOT,
     RULE_TESTS,
     Json,
     Panel,
     alerts,
+    anchor,
     dashboard,
     groupings,
+    headings,
     panels,
     selectors,
     vocabulary,
 )
 
-README = ROOT / "README.md"
-BASE = "https://docs.example.com/metronome-salesforce-operator/README.md#"
 QUERIES = [
     *((one["alert"], one["expr"]) for one in alerts()),
     *((one.title, query) for one in panels() for query in one.queries),
@@ -174,18 +176,10 @@ def test_the_dashboard_shows_what_the_alerts_are_about() -> None:
 # -- README --------------------------------------------------------------------------------------
 
 
-def _headings() -> set[str]:
-    text = re.sub(r"^```.*?^```$", "", README.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
-    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in titles}
-
-
 @pytest.mark.parametrize("alert", alerts(), ids=lambda one: one["alert"])
 def test_runbooks_are_sections_of_the_readme(alert: Json) -> None:
-    anchor = alert["annotations"]["runbook_url"].removeprefix(BASE)
-
-    assert anchor == alert["alert"].lower()
-    assert anchor in _headings()
+    assert anchor(alert) == alert["alert"].lower()
+    assert anchor(alert) in headings()
 
 
 def test_the_readme_has_no_runbook_of_an_alert_that_is_gone() -> None:

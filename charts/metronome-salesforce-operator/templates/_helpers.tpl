@@ -36,6 +36,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{- define "metronome-salesforce-operator.serviceAccountName" -}}
 {{- $own := include "metronome-salesforce-operator.fullname" . }}
+{{- if and .Values.rbac.create (not .Values.serviceAccount.create) (not .Values.serviceAccount.name) }}
+{{- fail "serviceAccount.name must name the account that serviceAccount.create=false leaves to you: without one, the rights would go to 'default', and so to every pod of the namespace that names no account" }}
+{{- end }}
 {{- default (ternary $own "default" .Values.serviceAccount.create) .Values.serviceAccount.name }}
 {{- end }}
 
@@ -46,7 +49,28 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $image }}
 {{- end }}
 
-{{/* Environment of every process that calls a vendor: the operator, and doctor in `helm test`. */}}
+{{/*
+Environment of every process that calls a vendor: the operator, and doctor in `helm test`. Of a name
+that stands there twice Helm 4 makes an error of the API server's, and Helm 3 loses one.
+*/}}
+{{- define "metronome-salesforce-operator.environment" -}}
+{{- $own := include "metronome-salesforce-operator.env" . }}
+{{- $names := list "POD_NAME" }}
+{{- $tracing := include "metronome-salesforce-operator.tracingEnv" . }}
+{{- range concat (fromYamlArray $own) (fromYamlArray $tracing) }}{{ $names = append $names .name }}{{ end }}
+{{- range .Values.extraEnv }}
+{{- if has .name $names }}
+{{- fail (printf "extraEnv sets %s, which is set already: use the chart's value for it (proxy.https, proxy.noProxy, hosts.allowed, hosts.defaults, caBundle, tracing), and each name once" .name) }}
+{{- end }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- $own }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* What the chart itself sets of it. */}}
 {{- define "metronome-salesforce-operator.env" -}}
 # kopf asks for the name of its user, and a numeric user has none.
 - name: LOGNAME
@@ -70,9 +94,6 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if .Values.caBundle.configMapName }}
 - name: SSL_CERT_FILE
   value: /etc/metronome-salesforce/ca/{{ .Values.caBundle.key }}
-{{- end }}
-{{- with .Values.extraEnv }}
-{{ toYaml . }}
 {{- end }}
 {{- end }}
 
@@ -169,7 +190,7 @@ tolerations:
 image: {{ include "metronome-salesforce-operator.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 env:
-  {{- include "metronome-salesforce-operator.env" . | nindent 2 }}
+  {{- include "metronome-salesforce-operator.environment" . | nindent 2 }}
 {{- with .Values.resources }}
 resources:
   {{- toYaml . | nindent 2 }}

@@ -1,10 +1,12 @@
 """What `helm test` runs: whether the installation works, each point as a line with ✔ or ✘.
 
 Arguments: the seconds that the operator has to come up, the address of its Service, then the
-MetronomeSyncs of the values, as `namespace/name`. Ends with 1 if a point is missing.
+MetronomeSyncs of the values, as `namespace/name`, and after `--doctor` those that `doctor` examines
+too. Ends with 1 if a point is missing.
 """
 
 import re
+import subprocess
 import sys
 import time
 import urllib.error
@@ -72,8 +74,20 @@ def read(url: str, deadline: float) -> str:
             time.sleep(1)
 
 
-def main(seconds: str, address: str, *syncs: str) -> int:
+def examined(sync: str) -> bool:
+    """Whether `doctor` finds all of its preconditions in order; it prints what it finds."""
+    namespace, _, name = sync.partition("/")
+    sys.stdout.write(f"\n{sync}:\n")
+    sys.stdout.flush()
+    doctor = [sys.executable, "-m", "metronome_salesforce", "doctor"]
+    words = [*doctor, "--sync", name, "--namespace", namespace]
+    return subprocess.run(words, check=False).returncode == 0  # noqa: S603 -- names that Helm checked
+
+
+def main(seconds: str, address: str, *names: str) -> int:
     """Look at everything, however much is missing."""
+    at = names.index("--doctor") if "--doctor" in names else len(names)
+    syncs, patients = names[:at], names[at + 1 :]
     config.load_config()
     deadline = time.monotonic() + float(seconds)
     checks = [
@@ -91,6 +105,7 @@ def main(seconds: str, address: str, *syncs: str) -> int:
             line = f"✘ {error}"
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
+    failed += sum(not examined(sync) for sync in patients)
     return 1 if failed else 0
 
 
