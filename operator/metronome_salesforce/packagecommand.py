@@ -12,6 +12,7 @@ from metronome_salesforce.commandsync import CommandError, CommandSync
 from metronome_salesforce.errors import ProductError
 from metronome_salesforce.execution.running import open_session
 from metronome_salesforce.salesforce import installing
+from metronome_salesforce.salesforce.access import org_state
 from metronome_salesforce.salesforce.checking import PackageCheck, check_package, grouped
 from metronome_salesforce.salesforce.deploying import DeployReport, Problem, Progress
 from metronome_salesforce.salesforce.package import (
@@ -61,6 +62,8 @@ def deploy(
     try:
         with closing(open_session(chosen.admin or chosen.inputs, environment=environment)) as admin:
             admin.sign_in()
+            # What is the matter with every call is not to be told of the first one.
+            org_state(admin)
             people = _people(admin, options)
             refused = _deploy(admin, options, progress, texts)
             if refused is None and not options.dry_run:

@@ -198,6 +198,28 @@ def test_a_package_with_a_namespace_is_not_deployed(bare: Company, tmp_path: Pat
     assert "spec.salesforce.namespacePrefix is set" in result.stderr
 
 
+@pytest.mark.parametrize("command", ["deploy", "check"])
+def test_an_unknown_api_version_is_told_as_such(
+    bare: Company, tmp_path: Path, command: str
+) -> None:
+    spec = bare.spec("acme", salesforce={"apiVersion": "99.0"})
+    file = written_to(tmp_path / "version.yaml", *references(bare), sync_manifest("acme", spec))
+    result = run_cli("package", command, "-f", str(file))
+
+    assert result.returncode == FAILED
+    assert "the org does not know API version 99.0" in result.stderr
+    assert "deploy the Metronome package" not in result.stderr
+
+
+def test_nothing_is_deployed_when_no_calls_are_left(bare: Company, file: Path) -> None:
+    bare.org.api_used = bare.org.api_limit
+    result = run_cli("package", "deploy", "-f", str(file), "--credentials", "admin")
+
+    assert result.returncode == FAILED
+    assert "used up its API calls" in result.stderr
+    assert not bare.org.deploys
+
+
 # -- check -----------------------------------------------------------------------------------------
 
 

@@ -67,11 +67,12 @@ def check_package(session: Session) -> PackageCheck:
     Raises ConfigError and RetriableError for what has nothing to do with the package.
     """
     session.sign_in()
+    access.org_state(session)
     return look_at_package(session)
 
 
 def look_at_package(session: Session) -> PackageCheck:
-    """The same for a session that is signed in already."""
+    """The same for a session that is signed in, to an org that serves its API version."""
     version, rights = installed_version(session), integration_access(session)
     return PackageCheck(
         version,
