@@ -130,7 +130,8 @@ def _refused_text(report: DeployReport) -> str:
     head = f"The org refused the Metronome package ({report.status}); nothing of it was kept."
     message = [report.message] if report.message else []
     table = [_problems_table(report.problems)] if report.problems else []
-    return "\n".join([head, *message, *table])
+    hint = [text] if (text := installing.access_hint(report)) else []
+    return "\n".join([head, *message, *table, *hint])
 
 
 def _problems_table(problems: Sequence[Problem]) -> str:

@@ -28,7 +28,7 @@ from metronome_salesforce.salesforce.package import (
 from metronome_salesforce.salesforce.reading import literal
 from metronome_salesforce.salesforce.session import Session
 
-NEVER, IF_MISSING, ALWAYS = "Never", "IfMissing", "Always"
+NEVER, ALWAYS = "Never", "Always"
 DEPLOY_COMMAND = "metronome-salesforce package deploy"
 
 _SHOWN = 3
@@ -50,7 +50,7 @@ _REFUSED = frozenset({
     "INVALID_TYPE_FOR_OPERATION", "INVALID_TYPE",
 })  # fmt: skip
 _UNKNOWN_TO_USER = frozenset({"INVALID_TYPE", "INVALID_FIELD"})
-_INSUFFICIENT = re.compile(r"insufficient (access|privileges)|INSUFFICIENT_ACCESS", re.IGNORECASE)
+_OF_ACCESS = re.compile(r"insufficient|privilege", re.IGNORECASE)
 
 
 class NotAllowedError(ConfigError):
@@ -268,10 +268,10 @@ def _absent(
 # -- the steps -------------------------------------------------------------------------------------
 
 
-def _install(session: Session, progress: Progress) -> DeployReport:
+def _install(session: Session, progress: Progress) -> None:
     report = install(session, progress=progress)
     if report.succeeded:
-        return report
+        return
     shown = [f"{one.type} {one.name}: {one.text}" for one in report.problems[:_SHOWN]]
     rest = len(report.problems) - len(shown)
     listed = "; ".join(shown or [report.message or report.status])
@@ -279,7 +279,7 @@ def _install(session: Session, progress: Progress) -> DeployReport:
         "PackageRefused",
         f"The org refused the Metronome package, and nothing of it was kept: {listed}"
         + (f"; and {rest} more" if rest > 0 else "")
-        + f". {DEPLOY_COMMAND} --dry-run shows all of it.",
+        + f". {DEPLOY_COMMAND} --dry-run shows all of it. {access_hint(report)}".rstrip(),
     )
 
 
@@ -290,6 +290,10 @@ def install(
 
     Raises NotAllowedError when the user may not, ConfigError and RetriableError.
     """
+    # Told by the org itself, before it has worked for nothing: what it says of a component is for
+    # people, and may be about another right. Of the two, this one has no substitute.
+    if _CUSTOMIZE in (lacking_to_install(session) or ()):
+        raise _not_allowed()
     try:
         report = deploy(
             session, package_zip(session.api_version), check_only=check_only, progress=progress
@@ -298,9 +302,14 @@ def install(
         if refused.status != HTTPStatus.FORBIDDEN and refused.code not in _REFUSED:
             raise
         raise _not_allowed() from None
-    if any(_INSUFFICIENT.search(one.text) for one in report.problems):
-        raise _not_allowed()
     return report
+
+
+def access_hint(report: DeployReport) -> str:
+    """What else to think of where a deploy failed and the org speaks of access; mostly empty."""
+    if report.succeeded or not any(_OF_ACCESS.search(one.text) for one in report.problems):
+        return ""
+    return f"A deploy takes the permissions {_TO_DEPLOY}, and an org may ask for more."
 
 
 def _not_allowed() -> NotAllowedError:
