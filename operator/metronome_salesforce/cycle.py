@@ -250,22 +250,27 @@ class _Cycle(Steps):
         self._stage("preflight")
         state = await self.blocking(self.target.open)
         ensure_budget(state.quota, self.settings.limits, calls=1)
-        check = partial(self.target.check, [*self.mappings, ACCOUNT_SUMMARY], state)
-        lacking = None
-        try:
-            await self.blocking(check)
-        except ConfigError as error:
-            lacking = error
+        lacking = await self._lacking(state)
         package = await self._prepare(lacking)
+        if lacking is not None and package.changed:
+            lacking = await self._lacking(state)
         if lacking is not None:
-            if not package.changed:
-                # What the package lacks, or the user of it, is why.
-                why = package if package.lacking else lacking
-                raise ConfigError(why.reason, why.message)
-            await self.blocking(check)
+            # What the package lacks, or the user of it, is why.
+            why = package if package.lacking else lacking
+            raise ConfigError(why.reason, why.message)
         if not self.run_.dry_run:
             await self.records.open(self.report)
         return state
+
+    async def _lacking(self, state: OrgState) -> ConfigError | None:
+        """What of the org the user does not see or may not do, if anything."""
+        try:
+            await self.blocking(
+                partial(self.target.check, [*self.mappings, ACCOUNT_SUMMARY], state)
+            )
+        except ConfigError as error:
+            return error
+        return None
 
     async def _prepare(self, lacking: ConfigError | None) -> PackageState:
         """See which package the org has, and install it where that is wanted."""

@@ -15,10 +15,12 @@ from tests.expectation import ACCOUNT, SOBJECTS, USAGE, differences
 from tests.package.versions import (
     BEFORE_VERSIONS,
     OWN_LOOKUP,
+    RIGHTS,
     changed,
     let_install,
     of_version,
     unzipped,
+    without,
     zipped,
 )
 from tests.sandbox.salesforce import metadata_zip as md
@@ -100,20 +102,13 @@ def without_field(content: bytes, sobject: str, name: str) -> bytes:
     """A package without one of its fields."""
     files = unzipped(content)
     file = f"objects/{sobject}.object"
-    files[file] = _without(files[file], rf"<fullName>{name}</fullName>", "fields")
+    files[file] = without(files[file], rf"<fullName>{name}</fullName>", "fields")
     for path in files:
         if path.startswith("permissionsets/"):
-            files[path] = _without(
+            files[path] = without(
                 files[path], rf"<field>{sobject}\.{name}</field>", "fieldPermissions"
             )
     return zipped(files)
-
-
-def _without(content: bytes, holding: str, element: str) -> bytes:
-    pattern = rf"<{element}>(?:(?!</{element}>).)*?{holding}.*?</{element}>"
-    text, count = re.subn(pattern, "", content.decode(), flags=re.DOTALL)
-    assert count == 1
-    return text.encode()
 
 
 def version(stage: Stage) -> str | None:
@@ -290,6 +285,101 @@ async def test_access_by_a_permission_set_of_the_org_s_own_is_enough(bare: Stage
     assert package(report) == (True, "VersionUnknown", None, False)
     assert bare.org.count("PermissionSetAssignment") == assignments
     assert len(bare.org.deploys) == 2
+
+
+HIDDEN = "Metronome_Usage__c.Value__c"
+
+
+def own_set(hidden: str) -> bytes:
+    """A permission set of the org's own, "Ours", that has all of the integration's but a field."""
+    files = unzipped(changed_set("Ours"))
+    path = "permissionsets/Ours.permissionset"
+    files[path] = without(files[path], rf"<field>{re.escape(hidden)}</field>", "fieldPermissions")
+    return zipped(files)
+
+
+@pytest.fixture(name="ours")
+def _ours(bare: Stage) -> Stage:
+    """An org whose integration user has access by a set of the org's own, but for one field."""
+    for right in RIGHTS:
+        bare.org.revoke_permission(INTEGRATION, right)
+    assert bare.org.deploy(of_version("0.1.0")).success
+    assert (deployed := bare.org.deploy(own_set(HIDDEN))).success, deployed.problems
+    bare.org.assign_permission_set(INTEGRATION, "Ours")
+    return bare
+
+
+@pytest.mark.parametrize("policy", ["Never", "IfMissing", "Always"])
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_a_hidden_field_is_no_missing_package(
+    ours: Stage, policy: str, *, dry_run: bool
+) -> None:
+    """Told to a user who sees neither permission sets nor the version."""
+    spec = {"salesforce": {"package": {"install": policy}}}
+    report = await ours.cycle(spec=spec, dry_run=dry_run)
+
+    assert (report.outcome, report.reason) == (Outcome.FAILED, "FieldNotAccessible")
+    assert report.message.startswith(f"the integration user cannot see {HIDDEN}")
+    assert "metronome-salesforce package deploy" in report.message
+    assert "package.install" not in report.message, "it would change nothing for this user"
+    assert package(report) == (None, "FieldNotAccessible", None, False)
+    assert not [one for one in ours.org.statistics.rows if one[0] in SOBJECTS]
+
+
+@pytest.mark.parametrize("policy", ["Never", "IfMissing", "Always"])
+async def test_a_hidden_field_is_named_to_who_sees_permission_sets(
+    ours: Stage, policy: str
+) -> None:
+    ours.org.grant_permission(INTEGRATION, "ViewSetup")
+    report = await ours.cycle(spec={"salesforce": {"package": {"install": policy}}})
+
+    assert (report.outcome, report.reason) == (Outcome.FAILED, "FieldNotAccessible")
+    assert report.message.startswith(f"the integration user cannot see {HIDDEN}")
+    assert package(report) == (None, "FieldNotAccessible", None, False)
+
+
+async def test_a_bare_user_of_a_package_without_a_version_is_told_who_upgrades(
+    bare: Stage,
+) -> None:
+    """Its set is assigned, and no assignment would make it see more."""
+    for right in RIGHTS:
+        bare.org.revoke_permission(INTEGRATION, right)
+    assert bare.org.deploy(BEFORE_VERSIONS).success
+    bare.org.assign_permission_set(INTEGRATION, PERMISSION_SET)
+    report = await bare.cycle(spec=ALWAYS)
+
+    assert report.outcome is Outcome.SUCCEEDED
+    assert package(report) == (True, "VersionUnknown", None, False)
+    assert report.package is not None
+    assert "let an administrator run metronome-salesforce package deploy" in report.package.message
+
+
+@pytest.mark.parametrize("policy", ["IfMissing", "Always"])
+async def test_an_older_package_is_given_to_the_user_and_used_at_once(
+    bare: Stage, policy: str
+) -> None:
+    assert bare.org.deploy(of_version("0.0.9")).success
+    report = await bare.cycle(spec={"salesforce": {"package": {"install": policy}}})
+
+    assert report.outcome is Outcome.SUCCEEDED, report.message
+    assert report.package is not None
+    assert report.package.changed
+    assert report.package.reason == ("Outdated" if policy == "IfMissing" else "Installed")
+    [(reason, told)] = report.events
+    assert reason == "PackageInstalled"
+    assert told.startswith('The permission set "Metronome Integration" was assigned')
+    assert ("upgraded from 0.0.9 to 0.1.0" in told) == (policy == "Always")
+
+
+async def test_an_older_package_that_was_given_and_lacks_something_is_outdated(
+    bare: Stage,
+) -> None:
+    old = without_field(of_version("0.0.9"), "Metronome_Usage__c", "Sync_Hash__c")
+    assert (deployed := bare.org.deploy(old)).success, deployed.problems
+    report = await bare.cycle()
+
+    assert (report.outcome, report.reason) == (Outcome.FAILED, "Outdated")
+    assert [reason for reason, _ in report.events] == ["PackageInstalled"]
 
 
 async def test_a_link_in_an_org_without_the_package_says_so(bare: Stage) -> None:

@@ -122,18 +122,22 @@ def prepare(
     if lacking is not None or version is None:
         access = integration_access(session)
         if lacking is None and not access.assigned:
-            return _of_unknown_version()
+            return _of_unknown_version(session, access)
         if lacking is not None and _is_unprovided(access, version):
             if looks_only or not access.visible:
                 return _absent(session, policy, lacking, access, dry_run=dry_run)
             try:
                 done = _provide(session, access, progress)
             except ConfigError as error:
-                return _not_provided(error, access)
+                return _not_provided(error, lacking, access)
             version = installed_version(session)
     may_upgrade = policy == ALWAYS and not looks_only
     state = _compared(session, version, progress, may_upgrade=may_upgrade)
-    return replace(state, message=done, changed=True) if done and not state.lacking else state
+    if not done:
+        return state
+    if state.changed or state.lacking:
+        done = f"{done} {state.message}"
+    return replace(state, message=done, changed=True)
 
 
 def _is_unprovided(access: Access, version: str | None) -> bool:
@@ -151,14 +155,32 @@ def _provide(session: Session, access: Access, progress: Progress) -> str:
     return done
 
 
-def _not_provided(error: ConfigError, access: Access) -> PackageState:
+def _not_provided(error: ConfigError, lacking: ConfigError, access: Access) -> PackageState:
     """Why the package could not be installed, or not be given to the user."""
+    if not _is_missing(lacking):
+        return _partial(lacking, error.message)
     missing = access.set_id is None and error.reason != "PermissionSetNotAssigned"
     return PackageState(
         None,
         installed=False if missing else None,
         reason="PackageMissing" if isinstance(error, NotAllowedError) and missing else error.reason,
         message=error.message,
+        lacking=True,
+    )
+
+
+def _is_missing(lacking: ConfigError) -> bool:
+    """Whether the user sees an object too few, and not only less of one than it needs."""
+    return lacking.reason == "PackageMissing"
+
+
+def _partial(lacking: ConfigError, remedy: str) -> PackageState:
+    """All objects are to be seen, so that nobody can say that the package is missing."""
+    return PackageState(
+        None,
+        installed=None,
+        reason=lacking.reason,
+        message=f"{lacking.message}. {remedy}",
         lacking=True,
     )
 
@@ -208,14 +230,18 @@ def _compared(
     )
 
 
-def _of_unknown_version() -> PackageState:
+def _of_unknown_version(session: Session, access: Access) -> PackageState:
+    remedy = f'assign it the permission set "{PERMISSION_SET}" to have that told'
+    if not session.namespace:
+        # It may have the set, of a package from before versions, where it sees no sets at all.
+        remedy = remedy if access.visible else f"to have that told, {_ADMINISTRATOR}"
+        remedy += ", and the package upgraded"
     return PackageState(
         None,
         installed=True,
         reason="VersionUnknown",
         message="The org has what the operator needs, and the integration user does not see of "
-        f'which version it is; assign it the permission set "{PERMISSION_SET}" to have that told, '
-        "and the package upgraded.",
+        f"which version it is; {remedy}.",
     )
 
 
@@ -223,13 +249,14 @@ def _absent(
     session: Session, policy: str, lacking: ConfigError, access: Access, *, dry_run: bool
 ) -> PackageState:
     """The user lacks something, and nothing is done about it now."""
+    if not _is_missing(lacking):
+        return _partial(lacking, _remedy(session, policy, access, dry_run=dry_run))
     if access.set_id is not None:
         return PackageState(
             None,
             installed=None,
             reason="PermissionSetNotAssigned",
-            message=f'The permission set "{PERMISSION_SET}" is not assigned to the integration '
-            f"user; assign it, or {_ADMINISTRATOR}.",
+            message=_unassigned(),
             lacking=True,
         )
     if session.namespace:
@@ -245,23 +272,44 @@ def _absent(
             f"{_ADMINISTRATOR}, or set spec.salesforce.package.install to IfMissing."
         )
     elif not access.visible:
-        return PackageState(
-            None,
-            installed=False if lacking.reason == "PackageMissing" else None,
-            reason=lacking.reason,
-            message=f"{lacking.message}. The integration user can do neither: that takes the "
-            f"permissions {_TO_DEPLOY}, and {_TO_ASSIGN}; {_ADMINISTRATOR}. Nothing was written.",
-            lacking=True,
-        )
-    elif dry_run:
+        sentence = f"{lacking.message}. {_helpless()}"
+    else:
         sentence = (
             "The org has no Metronome package yet. A dry run installs nothing; the next cycle "
             f"does, if the integration user may, or {_ADMINISTRATOR}."
         )
-    else:
-        sentence = lacking.message
     return PackageState(
         None, installed=False, reason="PackageMissing", message=sentence, lacking=True
+    )
+
+
+def _remedy(session: Session, policy: str, access: Access, *, dry_run: bool) -> str:
+    """What mends access that is there in part, beside what is said of the part itself."""
+    if session.namespace:
+        return (
+            "A package with a namespace is not deployed: install its newest version from its own "
+            "page in the org."
+        )
+    if not access.visible:
+        return _helpless()
+    if dry_run and policy != NEVER:
+        return f"A dry run changes nothing; the next cycle does, as {policy} says."
+    if access.set_id is not None:
+        return _unassigned()
+    return f"To have it all, {_ADMINISTRATOR}."
+
+
+def _helpless() -> str:
+    return (
+        "The integration user can do neither: that takes the permissions "
+        f"{_TO_DEPLOY}, and {_TO_ASSIGN}; {_ADMINISTRATOR}. Nothing was written."
+    )
+
+
+def _unassigned() -> str:
+    return (
+        f'The permission set "{PERMISSION_SET}" is not assigned to the integration user; assign '
+        f"it, or {_ADMINISTRATOR}."
     )
 
 
