@@ -19,7 +19,14 @@ from tests.e2e.suite import (
     sync_manifest,
 )
 from tests.e2e.test_cli_sync import FAILED, SUCCEEDED, USAGE, no_secret_in, written_to
-from tests.package.versions import BEFORE_VERSIONS, OWN_LOOKUP, changed, let_install, of_version
+from tests.package.versions import (
+    BEFORE_VERSIONS,
+    OWN_LOOKUP,
+    changed,
+    let_install,
+    of_version,
+    own_set,
+)
 
 READER = "rep@sandbox.example"
 CHIEF = "ops@sandbox.example"
@@ -321,6 +328,20 @@ def test_a_bare_integration_user_is_checked_by_what_it_sees(bare: Company, file:
     assert findings(file) == set()
     text = run_cli("package", "check", "-f", str(file)).stdout
     assert "may not look at permission sets" in text
+
+
+@pytest.mark.parametrize("sees_sets", [True, False])
+def test_access_by_a_set_of_the_org_s_own_is_in_order(
+    bare: Company, file: Path, *, sees_sets: bool
+) -> None:
+    """A cycle goes on with it; nobody has to assign what is not needed."""
+    assert bare.org.deploy(of_version("0.1.0")).success
+    assert (deployed := bare.org.deploy(own_set())).success, deployed.problems
+    bare.org.assign_permission_set(INTEGRATION, "Ours")
+    if sees_sets:
+        bare.org.grant_permission(INTEGRATION, "ViewSetup")
+
+    assert findings(file) == set()
 
 
 def test_a_missing_managed_package_is_not_to_be_deployed(bare: Company, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The package and cycles: an empty org is filled in one go, an older package is upgraded."""
 
-import re
 import threading
 from collections.abc import Iterator
 
@@ -8,7 +7,6 @@ import pytest
 
 from metronome_salesforce.linking import LinkRequest
 from metronome_salesforce.report import CycleReport, Outcome
-from metronome_salesforce.salesforce.package import package_files
 from metronome_salesforce.sandbox.salesforce import INTEGRATION
 from metronome_salesforce.stepping import CycleStoppedError
 from tests.expectation import ACCOUNT, SOBJECTS, USAGE, differences
@@ -19,6 +17,7 @@ from tests.package.versions import (
     changed,
     let_install,
     of_version,
+    own_set,
     unzipped,
     without,
     zipped,
@@ -83,19 +82,6 @@ def _stage() -> Iterator[Stage]:
     """An org with it."""
     with Stage(customers=3, months=2) as stage:
         yield stage
-
-
-SET_FILE = "permissionsets/Metronome_Integration.permissionset"
-
-
-def changed_set(name: str) -> bytes:
-    """A permission set of the org's own with all that the integration's has but the version."""
-    text = package_files()[SET_FILE].decode()
-    text = re.sub(
-        r"<customMetadataTypeAccesses>.*?</customMetadataTypeAccesses>", "", text, flags=re.DOTALL
-    )
-    files = {f"permissionsets/{name}.permissionset": text}
-    return md.package_zip(files, {"PermissionSet": [name]})
 
 
 def without_field(content: bytes, sobject: str, name: str) -> bytes:
@@ -274,8 +260,7 @@ async def test_an_old_package_that_lacks_something_stops_cycles_and_says_so(bare
 async def test_access_by_a_permission_set_of_the_org_s_own_is_enough(bare: Stage) -> None:
     """And the operator does not widen it."""
     assert bare.org.deploy(of_version("0.1.0")).success
-    own = changed_set("Ours")
-    assert (deployed := bare.org.deploy(own)).success, deployed.problems
+    assert (deployed := bare.org.deploy(own_set())).success, deployed.problems
     bare.org.assign_permission_set(INTEGRATION, "Ours")
     bare.org.revoke_permission(INTEGRATION, "CustomizeApplication")
     assignments = bare.org.count("PermissionSetAssignment")
@@ -288,14 +273,6 @@ async def test_access_by_a_permission_set_of_the_org_s_own_is_enough(bare: Stage
 
 
 HIDDEN = "Metronome_Usage__c.Value__c"
-
-
-def own_set(hidden: str) -> bytes:
-    """A permission set of the org's own, "Ours", that has all of the integration's but a field."""
-    files = unzipped(changed_set("Ours"))
-    path = "permissionsets/Ours.permissionset"
-    files[path] = without(files[path], rf"<field>{re.escape(hidden)}</field>", "fieldPermissions")
-    return zipped(files)
 
 
 @pytest.fixture(name="ours")

@@ -82,3 +82,17 @@ def without(content: bytes, holding: str, element: str) -> bytes:
     text, count = re.subn(pattern, "", content.decode(), flags=re.DOTALL)
     assert count == 1
     return text.encode()
+
+
+def own_set(hidden: str = "") -> bytes:
+    """A permission set of the org's own, "Ours", with what the integration's has but the version.
+
+    And but for one field, if one is `hidden`.
+    """
+    content = package_files()["permissionsets/Metronome_Integration.permissionset"]
+    content = without(content, "<enabled>true</enabled>", "customMetadataTypeAccesses")
+    if hidden:
+        content = without(content, rf"<field>{re.escape(hidden)}</field>", "fieldPermissions")
+    return md.package_zip(
+        {"permissionsets/Ours.permissionset": content.decode()}, {"PermissionSet": ["Ours"]}
+    )
