@@ -48,7 +48,8 @@ class Stage:
 
     `last_success` and `rejected_since` are set by cycles as the operator sets them; `spec` holds
     the parts of the MetronomeSync's spec that differ from the defaults, `lookback` is days of
-    usage. A context manager that stops serving.
+    usage. An org that is not `fast` takes its time with a deploy. A context manager that stops
+    serving.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Stage:
         lookback: int = 34,
         page_limits: PageLimits | None = None,
         package: bool = True,
+        fast: bool = True,
     ) -> None:
         self.now = self.began = now
         self.name = "production"
@@ -78,7 +80,7 @@ class Stage:
         self.org = SalesforceOrg(now=lambda: self.now)
         if package:
             self.install()
-        self.salesforce = SalesforceSandbox(self.org)
+        self.salesforce = SalesforceSandbox(self.org, fast=fast)
         self._open = ExitStack()
         self.metronome_url = self._open.enter_context(self.metronome.serve()).url
         self.salesforce_url = self._open.enter_context(self.salesforce.serve()).url

@@ -7,6 +7,7 @@ import pytest
 
 from metronome_salesforce.linking import LinkRequest
 from metronome_salesforce.report import CycleReport, Outcome
+from metronome_salesforce.salesforce import deploying
 from metronome_salesforce.sandbox.salesforce import INTEGRATION
 from metronome_salesforce.stepping import CycleStoppedError
 from tests.expectation import ACCOUNT, SOBJECTS, USAGE, differences
@@ -73,6 +74,14 @@ def copy_rows(source: Stage, target: Stage) -> None:
 def _bare() -> Iterator[Stage]:
     """An org without the package, whose integration user may install it."""
     with Stage(customers=3, months=2, package=False) as stage:
+        let_install(stage.org)
+        yield stage
+
+
+@pytest.fixture(name="busy")
+def _busy() -> Iterator[Stage]:
+    """The same, with an org that is not done with a deploy at the first look."""
+    with Stage(customers=2, months=1, package=False, fast=False) as stage:
         let_install(stage.org)
         yield stage
 
@@ -426,15 +435,50 @@ async def test_no_calls_left_means_no_deploy(bare: Stage) -> None:
     assert not bare.org.deploys
 
 
-async def test_a_stop_is_heard_while_a_deploy_is_waited_for(bare: Stage) -> None:
+async def test_a_stop_is_heard_while_a_deploy_is_waited_for(busy: Stage) -> None:
+    """The org is asked to give the deploy up, so that the next one does not wait behind it."""
     stop = threading.Event()
-    bare.salesforce.on_request = lambda request: stop.set() if "Request/" in request.path else None
+    busy.salesforce.on_request = lambda request: stop.set() if "Request/" in request.path else None
     with pytest.raises(CycleStoppedError):
-        await bare.cycle(stop=stop)
+        await busy.cycle(stop=stop)
 
-    assert bare.org.count("PermissionSetAssignment") == 0
-    bare.salesforce.on_request = None
-    assert (await bare.cycle()).outcome is Outcome.SUCCEEDED
+    assert busy.org.count("PermissionSetAssignment") == 0
+    assert [one.status for one in busy.org.deploys.values()] == ["Canceled"]
+    busy.salesforce.on_request = None
+    assert (await busy.cycle()).outcome is Outcome.SUCCEEDED
+
+
+async def test_a_deploy_that_outlasts_its_cycle_is_met_by_the_next(busy: Stage) -> None:
+    """The org does not hear that it shall give it up, and has the package by the next cycle."""
+    stop = threading.Event()
+    busy.salesforce.on_request = lambda request: stop.set() if "Request/" in request.path else None
+    busy.salesforce.faults.add("PATCH *deployRequest*", status=409)
+    with pytest.raises(CycleStoppedError):
+        await busy.cycle(stop=stop)
+    busy.salesforce.on_request = None
+    [outlasting] = busy.org.deploys.values()
+    assert outlasting.status == "Pending"
+    outlasting.finish()
+    report = await busy.cycle()
+
+    assert report.outcome is Outcome.SUCCEEDED, report.message
+    assert len(busy.org.deploys) == 1
+    assert package(report)[1:3] == ("Installed", "0.1.0")
+
+
+async def test_an_upgrade_that_takes_too_long_lets_the_cycle_go_on(
+    busy: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an org that is busy with others' deploys."""
+    monkeypatch.setattr(deploying, "_LONGEST", 0.0)
+    assert busy.org.deploy(of_version("0.0.9")).success
+    busy.org.assign_permission_set(INTEGRATION, PERMISSION_SET)
+    report = await busy.cycle(spec=ALWAYS)
+
+    assert report.outcome is Outcome.SUCCEEDED, report.message
+    assert package(report) == (True, "PackageDeploySlow", "0.0.9", False)
+    assert [one.status for one in busy.org.deploys.values()] == ["Succeeded", "Canceled"]
+    assert differences(busy.expected(), busy.org) == []
 
 
 async def test_an_upgrade_keeps_data_and_what_the_org_has_added(stage: Stage, bare: Stage) -> None:

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
-from metronome_salesforce.errors import ConfigError
+from metronome_salesforce.errors import ConfigError, RetriableError
 from metronome_salesforce.ports import PackageState
 from metronome_salesforce.salesforce.deploying import DeployReport, Progress, deploy
 from metronome_salesforce.salesforce.failures import PERMISSION_SET, RefusedError
@@ -132,7 +132,15 @@ def prepare(
                 return _not_provided(error, lacking, access)
             version = installed_version(session)
     may_upgrade = policy == ALWAYS and not looks_only
-    state = _compared(session, version, progress, may_upgrade=may_upgrade)
+    try:
+        state = _compared(session, version, progress, may_upgrade=may_upgrade)
+    except RetriableError as error:
+        if lacking is not None:
+            raise
+        # The org has all that is needed now: an upgrade can wait, and the cycle need not.
+        state = PackageState(
+            version, installed=True, reason=error.reason, message=error.message, lacking=True
+        )
     if not done:
         return state
     if state.changed or state.lacking:
