@@ -77,7 +77,8 @@ class MemoryTarget:
             PastRun(
                 f"id-{key}",
                 key,
-                running=record["Outcome__c"] == "Running",
+                trigger=str(record.get("Trigger__c") or ""),
+                outcome=str(record["Outcome__c"] or ""),
                 latest=record.get("Is_Latest__c") is True,
             )
             for key, record in self.records[SYNC_RUN.name].items()

@@ -184,6 +184,7 @@ class Stage:
         ca_bundle: str | None = None,
         environment: Mapping[str, str] = ENVIRONMENT,
         stop: threading.Event | None = None,
+        trigger: Trigger = Trigger.SCHEDULE,
     ) -> CycleReport:
         """Run one cycle; what it writes is counted from zero in `written`."""
         self.org.statistics.reset()
@@ -196,7 +197,7 @@ class Stage:
         )
         run = Run(
             id=f"run-{self.now:%Y%m%d%H%M}",
-            trigger=Trigger.SCHEDULE,
+            trigger=trigger,
             now=self.now,
             full=full,
             dry_run=dry_run,

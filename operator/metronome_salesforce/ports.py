@@ -61,12 +61,13 @@ class PackageState:
 class PastRun:
     """What an org remembers of one earlier run.
 
-    `running` when its end was never written; `latest` when it is marked as the newest one.
+    `trigger` and `outcome` are as in its record; `latest` when it is marked as the newest one.
     """
 
     id: str
     run_id: str
-    running: bool
+    trigger: str
+    outcome: str
     latest: bool
 
 

@@ -13,7 +13,7 @@ from metronome_salesforce.canon import LongText, canon
 from metronome_salesforce.errors import ProductError
 from metronome_salesforce.objects import SYNC_RUN
 from metronome_salesforce.ports import PastRun, Target
-from metronome_salesforce.report import Counts, CycleReport, Outcome
+from metronome_salesforce.report import Counts, CycleReport, Outcome, Trigger
 from metronome_salesforce.rows import Operation, RowResult, Value, Write
 from metronome_salesforce.stepping import CycleStoppedError, Steps
 
@@ -51,7 +51,7 @@ class RunRecords:
         try:
             past = await self._steps.blocking(partial(self._target.past_runs, self._sync))
             self._past = [one for one in past if one.run_id != report.id]
-            left = [_left(one) for one in self._past if one.running or one.latest]
+            left = [_left(one) for one in self._past if one.outcome == RUNNING or one.latest]
             self._open = await self._write([_record(report.id, self._start(report)), *left])
         except ProductError as error:
             _complain(report.id, error.message)
@@ -72,7 +72,7 @@ class RunRecords:
         try:
             # The whole record: somebody may have deleted it meanwhile.
             await self._write([_record(report.id, {**self._start(report), **_end(report)})])
-            old = [_gone(one) for one in self._past[max(self._keep - 1, 0) :]]
+            old = [_gone(one) for one in self._too_many(report)]
             size = self._target.chunk_size
             for start in range(0, len(old), size):
                 chunk = old[start : start + size]
@@ -82,6 +82,21 @@ class RunRecords:
             return  # what the cycle has done, it has done; the next one closes the record
         except ProductError as error:
             _complain(report.id, error.message)
+
+    def _too_many(self, report: CycleReport) -> list[PastRun]:
+        """The records that go: tries that fail alike share one, the newest, as in the status.
+
+        Something that is missing is looked for again up to every hour, and must not push out what
+        the last runs with another end have to tell.
+        """
+        kept, repeated = [], []
+        newer = (report.trigger.value, report.outcome.value)
+        for past in self._past:
+            trigger, outcome = newer
+            again = trigger == Trigger.RETRY.value and _end_of(outcome) == _end_of(past.outcome)
+            (repeated if again else kept).append(past)
+            newer = (past.trigger, past.outcome)
+        return [*repeated, *kept[max(self._keep - 1, 0) :]]
 
     async def _write(self, writes: Sequence[Write]) -> bool:
         """Whether the first record, that of this run, is in the org."""
@@ -138,10 +153,15 @@ def _end(report: CycleReport) -> dict[str, Value]:
     }
 
 
+def _end_of(outcome: str) -> str:
+    """An outcome with which others count as alike: a run that was cut short has failed."""
+    return Outcome.FAILED.value if outcome in {RUNNING, UNKNOWN} else outcome
+
+
 def _left(past: PastRun) -> Write:
     """The record of an earlier run, now that there is a newer one."""
     end: dict[str, Value] = {"Outcome__c": UNKNOWN, "Summary__c": _UNFINISHED}
-    return _record(past.run_id, {"Is_Latest__c": False, **(end if past.running else {})})
+    return _record(past.run_id, {"Is_Latest__c": False, **(end if past.outcome == RUNNING else {})})
 
 
 def _record(run_id: str, fields: Mapping[str, Value]) -> Write:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from metronome_salesforce.report import Outcome
+from metronome_salesforce.report import Outcome, Trigger
 from metronome_salesforce.stepping import CycleStoppedError
 from tests.expectation import CUSTOMER, INVOICE
 from tests.stage import Stage
@@ -134,6 +134,52 @@ async def test_old_records_go_and_those_of_other_syncs_stay(stage: Stage) -> Non
     assert [run["Started_At__c"][11:16] for run in ours] == ["09:00", "10:00"]
     assert [run["Is_Latest__c"] for run in ours] == [False, True]
     assert stage.org.count(RUN) == 3
+
+
+async def test_tries_that_fail_alike_share_one_record(stage: Stage) -> None:
+    """As they share a line in the status: else a night of tries would leave nothing else."""
+    stage.org.add_validation_rule(
+        INVOICE, "NoDrafts", lambda row: row["Status__c"] == "Draft", "Drafts are not wanted here"
+    )
+    await later(stage)
+    stage.metronome.faults.add("GET /v1/customers", status=403, times=9999)
+    await later(stage)
+    for _ in range(3):
+        await later(stage, trigger=Trigger.RETRY)
+    ended = stage.now
+    await later(stage)
+    stage.metronome.faults.clear()
+    await later(stage, trigger=Trigger.RETRY)
+
+    assert [(run["Outcome__c"], run["Trigger__c"]) for run in runs(stage)] == [
+        ("PartiallyFailed", "Schedule"),
+        ("Failed", "Retry"),
+        ("Failed", "Schedule"),
+        ("PartiallyFailed", "Retry"),
+    ]
+    shared = runs(stage)[1]
+    assert shared["Started_At__c"] == ended.strftime("%Y-%m-%dT%H:%M:%S.000+0000")
+    assert [run["Is_Latest__c"] for run in runs(stage)] == [False, False, False, True]
+
+
+async def test_tries_that_were_killed_count_as_failed_alike(stage: Stage) -> None:
+    """Records that nobody closed, of one run after the other."""
+    await later(stage)
+    killed = stage.now
+    for number in range(3):
+        killed += timedelta(minutes=1)
+        fields = {
+            "Run_ID__c": f"killed-{number}",
+            "Sync__c": "billing/production",
+            "Trigger__c": "Retry" if number else "Schedule",
+            "Outcome__c": "Running",
+            "Started_At__c": killed.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+        stage.org.insert(RUN, fields, username=stage.clerk())
+    stage.metronome.faults.add("GET /v1/customers", status=403, times=9999)
+    await later(stage, trigger=Trigger.RETRY)
+
+    assert [run["Outcome__c"] for run in runs(stage)] == ["Succeeded", "Failed"]
 
 
 async def test_the_record_of_a_run_that_was_stopped_is_closed_by_the_next(stage: Stage) -> None:
