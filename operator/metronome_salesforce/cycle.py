@@ -5,6 +5,7 @@ is known whole and has passed its guards; every write can be repeated, so a cras
 healed by the next cycle.
 """
 
+import asyncio
 import logging
 import threading
 from collections.abc import (
@@ -47,10 +48,16 @@ from metronome_salesforce.report import CycleReport, Outcome, Retry, Trigger
 from metronome_salesforce.rows import Row, RowResult, Write
 from metronome_salesforce.runrecords import RunRecords
 from metronome_salesforce.scope import Scope
-from metronome_salesforce.stepping import Steps, stamped
+from metronome_salesforce.stepping import CycleStoppedError, Steps, stamped
 from metronome_salesforce.writeback import WriteBack
 
 logger = logging.getLogger(__name__)
+
+_STOPPED = (
+    "The run was stopped before its end: by a person, with its operator, after "
+    "execution.activeDeadline, or as its MetronomeSync was deleted. What it wrote stands; the next "
+    "run goes on from there."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,15 +140,22 @@ async def run_cycle(
     started = perf_counter()
     report = new_report(run)
     cycle = _Cycle(settings, run, source, target, observers, stop or threading.Event(), report)
+    stopped: BaseException | None = None
     try:
         await cycle.run()
     except ProductError as error:
         fail(report, error)
+    except (CycleStoppedError, asyncio.CancelledError) as error:
+        stopped = error
+        fail(report, RetriableError("Stopped", _STOPPED))
     finally:
         cycle.tell()
         cycle.plan.close()
     report.duration = round(perf_counter() - started, 3)
     report.finished_at = _timestamp(run.now + timedelta(seconds=report.duration))
+    if stopped is not None:
+        await cycle.records.close_at_once(report)
+        raise stopped
     await cycle.records.close(report)
     cycle.count_calls()
     return report

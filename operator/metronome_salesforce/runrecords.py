@@ -4,6 +4,7 @@ For the people in Salesforce, who see neither status nor log. The record is abou
 part of what is synced: when it cannot be written, the run goes on, and the log says so.
 """
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -24,10 +25,12 @@ RUNNING, UNKNOWN = "Running", "Unknown"
 _WHATS = ("created", "updated", "deleted", "unchanged", "rejected")
 _SUMMARY = LongText(32768)
 _UNFINISHED = (
-    "The end of this run was not recorded: its operator was stopped or killed, or the org did not "
-    "take the record. What it wrote stands; the MetronomeSync and the operator's log know more."
+    "The end of this run was not recorded: its operator was killed, or the org did not take the "
+    "record. What it wrote stands; the MetronomeSync and the operator's log know more."
 )
 _LONGEST_SYNC = 255
+_LAST_SECONDS = 6.0
+"""For the end of a run that was stopped; its process has ten in all (`execution.child`)."""
 
 
 class RunRecords:
@@ -52,8 +55,10 @@ class RunRecords:
             past = await self._steps.blocking(partial(self._target.past_runs, self._sync))
             self._past = [one for one in past if one.run_id != report.id]
             left = [_left(one) for one in self._past if one.outcome == RUNNING or one.latest]
+            self._open = True  # perhaps, if it is cancelled meanwhile
             self._open = await self._write([_record(report.id, self._start(report)), *left])
         except ProductError as error:
+            self._open = False
             _complain(report.id, error.message)
 
     def _start(self, report: CycleReport) -> dict[str, Value]:
@@ -79,7 +84,28 @@ class RunRecords:
                 delete = partial(self._target.delete, SYNC_RUN, chunk)
                 self._told(await self._steps.blocking(delete), "deleted")
         except CycleStoppedError:
-            return  # what the cycle has done, it has done; the next one closes the record
+            await self.close_at_once(report)
+        except asyncio.CancelledError:
+            await self.close_at_once(report)
+            raise
+        except ProductError as error:
+            _complain(report.id, error.message)
+
+    async def close_at_once(self, report: CycleReport) -> None:
+        """Say how the run ended, although it was stopped: in one call, and within seconds.
+
+        There may be no next run to say it: the sync may be suspended or deleted by then.
+        """
+        if not self._open:
+            return
+        # Who has the Lease now may have a newer record: the mark of the newest is left alone.
+        fields = {**self._start(report), **_end(report)}
+        del fields["Is_Latest__c"]
+        write = partial(self._target.write, SYNC_RUN, [_record(report.id, fields)])
+        try:
+            self._told(await self._steps.last_word(write, _LAST_SECONDS), "written")
+        except TimeoutError:
+            _complain(report.id, "the org does not answer in time")
         except ProductError as error:
             _complain(report.id, error.message)
 

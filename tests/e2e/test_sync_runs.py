@@ -1,5 +1,6 @@
 """The Sync Run records that cycles leave in the org."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -182,7 +183,8 @@ async def test_tries_that_were_killed_count_as_failed_alike(stage: Stage) -> Non
     assert [run["Outcome__c"] for run in runs(stage)] == ["Succeeded", "Failed"]
 
 
-async def test_the_record_of_a_run_that_was_stopped_is_closed_by_the_next(stage: Stage) -> None:
+async def stopped(stage: Stage) -> None:
+    """A cycle that is stopped in its middle."""
     stop = threading.Event()
 
     def stopping() -> dict[str, Any]:
@@ -192,9 +194,56 @@ async def test_the_record_of_a_run_that_was_stopped_is_closed_by_the_next(stage:
     stage.relinked = stopping
     with pytest.raises(CycleStoppedError):
         await stage.cycle(stop=stop)
+    stage.relinked = None
+
+
+async def test_a_run_that_is_stopped_says_so_itself(stage: Stage) -> None:
+    """No other run may come that could: the sync may be suspended, or gone."""
+    await stopped(stage)
+
+    [left] = runs(stage)
+    assert (left["Outcome__c"], left["Is_Latest__c"]) == ("Failed", True)
+    assert left["Finished_At__c"]
+    assert left["Summary__c"].startswith("The run was stopped before its end")
+    await later(stage)
+    assert [(run["Outcome__c"], run["Is_Latest__c"]) for run in runs(stage)] == [
+        ("Failed", False),
+        ("Succeeded", True),
+    ]
+
+
+async def test_a_run_that_is_cancelled_says_so_once_its_call_has_ended(stage: Stage) -> None:
+    """As the operator stops it: a session serves one call at a time."""
+    loop, opened = asyncio.get_running_loop(), False
+
+    def heard(request: Any) -> None:
+        nonlocal opened
+        if opened and request.path.endswith("/query"):
+            stage.salesforce.faults.add("GET */query*", delay=0.5, times=1)
+            loop.call_soon_threadsafe(cycle.cancel)
+        opened = opened or "composite/sobjects" in request.path
+
+    stage.salesforce.on_request = heard
+    cycle = asyncio.ensure_future(stage.cycle())
+    with pytest.raises(asyncio.CancelledError):
+        await cycle
+
+    [left] = runs(stage)
+    assert left["Outcome__c"] == "Failed"
+    assert left["Summary__c"].startswith("The run was stopped before its end")
+
+
+async def test_a_record_that_nobody_closed_is_closed_by_the_next_run(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after a run that was killed; here the org does not take the end."""
+    stage.org.add_validation_rule(
+        RUN, "NoEnd", lambda row: row["Outcome__c"] == "Failed", "Not now"
+    )
+    await stopped(stage)
+    assert "is not written" in caplog.text
     [left] = runs(stage)
     assert (left["Outcome__c"], left["Finished_At__c"]) == ("Running", None)
-    stage.relinked = None
     await later(stage)
 
     first, second = runs(stage)
