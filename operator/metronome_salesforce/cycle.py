@@ -268,12 +268,13 @@ class _Cycle(Steps):
         package = await self._prepare(lacking)
         if lacking is not None and package.changed:
             lacking = await self._lacking(state)
+        # An org with all the objects has room for the record of a run that may not go on, too.
+        if not self.run_.dry_run and (lacking is None or lacking.reason != "PackageMissing"):
+            await self.records.open(self.report)
         if lacking is not None:
             # What the package lacks, or the user of it, is why.
             why = package if package.lacking else lacking
             raise ConfigError(why.reason, why.message)
-        if not self.run_.dry_run:
-            await self.records.open(self.report)
         return state
 
     async def _lacking(self, state: OrgState) -> ConfigError | None:

@@ -115,7 +115,8 @@ class RunRecords:
         Something that is missing is looked for again up to every hour, and must not push out what
         the last runs with another end have to tell.
         """
-        kept, repeated = [], []
+        kept: list[PastRun] = []
+        repeated: list[PastRun] = []
         newer = (report.trigger.value, report.outcome.value)
         for past in self._past:
             trigger, outcome = newer

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from metronome_salesforce.report import Outcome, Trigger
+from metronome_salesforce.sandbox.salesforce import INTEGRATION
 from metronome_salesforce.stepping import CycleStoppedError
 from tests.expectation import CUSTOMER, INVOICE
-from tests.stage import Stage
+from tests.package.versions import own_set
+from tests.stage import PERMISSION_SET, Stage
 
 RUN = "Metronome_Sync_Run__c"
 Json = dict[str, Any]
@@ -119,6 +121,23 @@ async def test_a_failed_cycle_is_told_if_it_got_so_far(stage: Stage) -> None:
     assert report.outcome is Outcome.FAILED
     assert (run["Outcome__c"], run["Run_ID__c"]) == ("Failed", report.id)
     assert run["Summary__c"] == report.message
+
+
+async def test_a_run_that_may_not_write_a_field_leaves_a_record(stage: Stage) -> None:
+    """In Salesforce, too, the newest record tells that the sync stands still, and why."""
+    await later(stage)
+    field = "Metronome_Usage__c.Value__c"
+    assert (deployed := stage.org.deploy(own_set(field))).success, deployed.problems
+    stage.org.assign_permission_set(INTEGRATION, "Ours")
+    stage.org.revoke_permission_set(INTEGRATION, PERMISSION_SET)
+    await later(stage, dry_run=True)
+    assert len(runs(stage)) == 1, "a dry run leaves none"
+    await later(stage)
+
+    _, failed = runs(stage)
+    assert (failed["Outcome__c"], failed["Is_Latest__c"]) == ("Failed", True)
+    assert f"cannot see {field}" in failed["Summary__c"]
+    assert {sobject for sobject, _ in stage.org.statistics.rows} == {RUN}
 
 
 async def test_old_records_go_and_those_of_other_syncs_stay(stage: Stage) -> None:
