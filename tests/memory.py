@@ -86,13 +86,12 @@ class MemoryTarget:
         ]
         return found[::-1]
 
-    def check(self, mappings: Sequence[ObjectMapping], state: OrgState | None = None) -> OrgState:
+    def check(self, mappings: Sequence[ObjectMapping], _state: OrgState | None = None) -> None:
         """An org of memory has every object."""
         for mapping in (*mappings, SYNC_RUN):
             self.records.setdefault(mapping.name, {})
         for id_ in self.account_ids:
             self.records["Account"].setdefault(id_, {})
-        return state or self.open()
 
     def horizon(self, lookback: date) -> Horizon:
         """The old drafts and the first usage day among the records."""

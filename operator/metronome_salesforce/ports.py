@@ -125,7 +125,7 @@ class Target(Protocol):
     def past_runs(self, sync: str) -> Sequence[PastRun]:
         """The records of the runs of a MetronomeSync ("namespace/name"), newest first."""
 
-    def check(self, mappings: Sequence[ObjectMapping], state: OrgState | None = None) -> OrgState:
+    def check(self, mappings: Sequence[ObjectMapping], state: OrgState | None = None) -> None:
         """See that every object and field of `mappings` is there and writable; sign in before.
 
         `state` is what `open` has told, which is asked for again without it.

@@ -74,9 +74,9 @@ class SalesforceTarget:
         """See `reading.past_runs`."""
         return reading.past_runs(self._session, sync)
 
-    def check(self, mappings: Sequence[ObjectMapping], state: OrgState | None = None) -> OrgState:
+    def check(self, mappings: Sequence[ObjectMapping], state: OrgState | None = None) -> None:
         """See `access.check_access`."""
-        return access.check_access(self._session, mappings, state)
+        access.check_access(self._session, mappings, state)
 
     def horizon(self, lookback: date) -> Horizon:
         """See `reading.horizon`."""
