@@ -33,6 +33,7 @@ from metronome_salesforce.ports import (
     PackageState,
     PastRun,
     Quota,
+    Refusal,
     Summary,
 )
 from metronome_salesforce.rows import ActualRow, Operation, Row, RowError, RowResult, Value, Write
@@ -66,6 +67,7 @@ class MemoryTarget:
         progress: Callable[[str, int, int], None],
         *,
         dry_run: bool = False,
+        refusal: Refusal | None = None,  # noqa: ARG002 -- the protocol's
     ) -> PackageState:
         """Whatever the policy, an org of memory has the package."""
         progress(policy, 0, int(dry_run))

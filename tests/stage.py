@@ -17,6 +17,7 @@ from metronome_salesforce.execution.running import run_linking, run_sync
 from metronome_salesforce.inputs import SyncInputs
 from metronome_salesforce.linking import LinkRequest
 from metronome_salesforce.planning import Place, Plan
+from metronome_salesforce.ports import Refusal
 from metronome_salesforce.relinking import LinkJob, LinkReport
 from metronome_salesforce.report import CycleReport, Outcome, Trigger
 from metronome_salesforce.salesforce.package import package_zip
@@ -185,6 +186,7 @@ class Stage:
         environment: Mapping[str, str] = ENVIRONMENT,
         stop: threading.Event | None = None,
         trigger: Trigger = Trigger.SCHEDULE,
+        refusal: Refusal | None = None,
     ) -> CycleReport:
         """Run one cycle; what it writes is counted from zero in `written`."""
         self.org.statistics.reset()
@@ -206,6 +208,7 @@ class Stage:
             rejected_since=self.rejected_since,
             links=self.links,
             retained=self.retained,
+            refusal=refusal,
         )
         observers = Observers(
             lambda *step: self.progress.append(step), self.plan, self.relinked or dict

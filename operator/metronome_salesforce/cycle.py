@@ -40,6 +40,7 @@ from metronome_salesforce.ports import (
     Horizon,
     OrgState,
     PackageState,
+    Refusal,
     Source,
     Summary,
     Target,
@@ -95,7 +96,8 @@ class Run:
     look-back of a daily cycle begins there, or at `rejected_since`, the oldest days of which that
     run's "invoices" and "usage" were refused. `links` are the CustomerLinks that count; None when
     they are not known, so that what they decided before stays. Of the customers in `retained` one
-    was deleted that leaves its Account behind.
+    was deleted that leaves its Account behind. `refusal` is what the org has said of the package
+    when it was sent last, None where it may be sent.
     """
 
     id: str
@@ -108,6 +110,7 @@ class Run:
     rejected_since: Mapping[str, date] = field(default_factory=dict)
     links: Sequence[LinkRequest] | None = None
     retained: frozenset[str] = frozenset()
+    refusal: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +299,11 @@ class _Cycle(Steps):
 
         state = await self.blocking(
             lambda: self.target.prepare(
-                self.settings.install_package, lacking, progress, dry_run=self.run_.dry_run
+                self.settings.install_package,
+                lacking,
+                progress,
+                dry_run=self.run_.dry_run,
+                refusal=self.run_.refusal,
             )
         )
         self.report.package = state

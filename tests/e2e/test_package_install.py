@@ -1,7 +1,10 @@
 """The package and cycles: an empty org is filled in one go, an older package is upgraded."""
 
+import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -232,6 +235,65 @@ async def test_an_org_that_refuses_the_package_keeps_nothing_of_it(bare: Stage) 
     assert version(bare) is None
     assert [one for one in bare.org.state.schema.objects if one.startswith("metronome")] == []
     assert bare.org.statistics.total_rows == 0
+
+
+async def test_a_package_that_was_refused_is_not_sent_again(bare: Stage) -> None:
+    """Until another one is, or a person asks; each deploy holds up all others of the org."""
+    assert bare.org.deploy(OWN_LOOKUP).success
+    first = await bare.cycle()
+    assert first.package is not None
+    refusal = first.package.refusal
+    assert refusal is not None
+    assert "sent again when a cycle is requested" in first.message
+    again = await bare.cycle(refusal=refusal)
+
+    assert (again.reason, again.message) == (first.reason, first.message)
+    assert again.package == first.package
+    assert len(bare.org.deploys) == 2
+    await bare.cycle(refusal=replace(refusal, digest="of-another-package"))
+    assert len(bare.org.deploys) == 3
+    assert CycleReport.from_json(json.loads(json.dumps(first.to_json()))) == first
+
+
+def cancelling(stage: Stage) -> None:
+    """Somebody in the org cancels every deploy that is waited for."""
+
+    def cancel(request: Any) -> None:
+        if request.method == "GET" and "deployRequest" in request.path:
+            for deploy in stage.org.deploys.values():
+                deploy.cancel(("005", "Ada"))
+
+    stage.salesforce.on_request = cancel
+
+
+async def test_a_deploy_that_somebody_cancels_is_not_sent_again(busy: Stage) -> None:
+    cancelling(busy)
+    report = await busy.cycle()
+    busy.salesforce.on_request = None
+
+    assert (report.outcome, report.reason) == (Outcome.FAILED, "PackageDeployCanceled")
+    assert report.package is not None
+    again = await busy.cycle(refusal=report.package.refusal)
+    assert again.package == report.package
+    assert len(busy.org.deploys) == 1
+    assert (await busy.cycle()).outcome is Outcome.SUCCEEDED
+
+
+async def test_an_upgrade_that_is_not_taken_is_not_sent_again(busy: Stage) -> None:
+    """And the cycles go on with the older package."""
+    assert busy.org.deploy(of_version("0.0.9")).success
+    busy.org.assign_permission_set(INTEGRATION, PERMISSION_SET)
+    cancelling(busy)
+    report = await busy.cycle(spec=ALWAYS)
+    busy.salesforce.on_request = None
+
+    assert report.outcome is Outcome.SUCCEEDED, report.message
+    assert package(report) == (True, "PackageDeployCanceled", "0.0.9", False)
+    assert report.package is not None
+    again = await busy.cycle(spec=ALWAYS, refusal=report.package.refusal)
+    assert again.outcome is Outcome.SUCCEEDED
+    assert again.package == report.package
+    assert len(busy.org.deploys) == 2
 
 
 @pytest.mark.parametrize("policy", ["Never", "IfMissing", "Always without the right"])

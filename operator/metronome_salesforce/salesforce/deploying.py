@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 _RESOURCE = "metadata/deployRequest"
 _LONGEST = 1800.0
+_CANCELED = "Canceled"
 _FIRST_PAUSE, _LONGEST_PAUSE, _SLOWER = 0.5, 5.0, 1.5
 
 Progress = Callable[[str, int, int], None]
@@ -50,6 +51,11 @@ class DeployReport:
     changed: int
     problems: tuple[Problem, ...]
     message: str
+
+    @property
+    def canceled(self) -> bool:
+        """Whether somebody in the org has stopped it."""
+        return self.status == _CANCELED
 
 
 def deploy(

@@ -9,12 +9,13 @@ permission set of its own. Whose sets are whose can be seen only by users who ma
 (Object Reference, PermissionSet), so an integration user as bare as it should be cannot tell.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from metronome_salesforce.errors import ConfigError, RetriableError
-from metronome_salesforce.ports import PackageState
+from metronome_salesforce.ports import PackageState, Refusal
 from metronome_salesforce.salesforce.deploying import DeployReport, Progress, deploy
 from metronome_salesforce.salesforce.failures import PERMISSION_SET, RefusedError
 from metronome_salesforce.salesforce.package import (
@@ -50,11 +51,23 @@ _REFUSED = frozenset({
     "INVALID_TYPE_FOR_OPERATION", "INVALID_TYPE",
 })  # fmt: skip
 _UNKNOWN_TO_USER = frozenset({"INVALID_TYPE", "INVALID_FIELD"})
+_UNTIL = (
+    "The same package is sent again when a cycle is requested, or the spec or a Secret changes; "
+    "another one that the operator brings is sent at once."
+)
 _OF_ACCESS = re.compile(r"insufficient|privilege", re.IGNORECASE)
 
 
 class NotAllowedError(ConfigError):
     """The user lacks a right that is needed to install or to assign."""
+
+
+class PackageRefusedError(ConfigError):
+    """The org does not take the package, or somebody there stopped it."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason, refusal.message)
+        self.refusal = refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +120,15 @@ def prepare(
     *,
     dry_run: bool = False,
     progress: Progress = _silent,
+    refusal: Refusal | None = None,
 ) -> PackageState:
     """Install or upgrade the package as `policy` says, and tell what the org has then.
 
     `lacking` is what keeps the user from working with the org as it is. Never: only look.
     IfMissing: deploy to an org without the package, and assign its permission set, if something is
     lacking. Always: upgrade an older one as well. Never downgrades; a dry run and an org whose
-    package has a namespace are only looked at. What keeps it from being installed is in the state,
+    package has a namespace are only looked at. What the org has refused, as `refusal` tells, is not
+    sent again: its answer is repeated. What keeps it from being installed is in the state,
     as reason and sentence; raises ConfigError and RetriableError for what has nothing to do with
     the package.
     """
@@ -127,13 +142,13 @@ def prepare(
             if looks_only or not access.visible:
                 return _absent(session, policy, lacking, access, dry_run=dry_run)
             try:
-                done = _provide(session, access, progress)
+                done = _provide(session, access, progress, refusal)
             except ConfigError as error:
                 return _not_provided(error, lacking, access)
             version = installed_version(session)
     may_upgrade = policy == ALWAYS and not looks_only
     try:
-        state = _compared(session, version, progress, may_upgrade=may_upgrade)
+        state = _compared(session, version, progress, refusal, may_upgrade=may_upgrade)
     except RetriableError as error:
         if lacking is not None:
             raise
@@ -153,11 +168,11 @@ def _is_unprovided(access: Access, version: str | None) -> bool:
     return not access.assigned if access.visible else version is None
 
 
-def _provide(session: Session, access: Access, progress: Progress) -> str:
+def _provide(session: Session, access: Access, progress: Progress, refusal: Refusal | None) -> str:
     """Deploy the package to an org without it, and assign its permission set; what was done."""
     done = f'The permission set "{PERMISSION_SET}" was assigned to the integration user.'
     if access.set_id is None:
-        _install(session, progress)
+        _install(session, progress, refusal)
         done = f"The Metronome package {package_version()} was installed."
     assign(session, INTEGRATION_SET, session.user_id or "")
     return done
@@ -166,7 +181,7 @@ def _provide(session: Session, access: Access, progress: Progress) -> str:
 def _not_provided(error: ConfigError, lacking: ConfigError, access: Access) -> PackageState:
     """Why the package could not be installed, or not be given to the user."""
     if not _is_missing(lacking):
-        return _partial(lacking, error.message)
+        return replace(_partial(lacking, error.message), refusal=_refusal_in(error))
     missing = access.set_id is None and error.reason != "PermissionSetNotAssigned"
     return PackageState(
         None,
@@ -174,7 +189,12 @@ def _not_provided(error: ConfigError, lacking: ConfigError, access: Access) -> P
         reason="PackageMissing" if isinstance(error, NotAllowedError) and missing else error.reason,
         message=error.message,
         lacking=True,
+        refusal=_refusal_in(error),
     )
+
+
+def _refusal_in(error: ConfigError) -> Refusal | None:
+    return error.refusal if isinstance(error, PackageRefusedError) else None
 
 
 def _is_missing(lacking: ConfigError) -> bool:
@@ -194,7 +214,12 @@ def _partial(lacking: ConfigError, remedy: str) -> PackageState:
 
 
 def _compared(
-    session: Session, version: str | None, progress: Progress, *, may_upgrade: bool
+    session: Session,
+    version: str | None,
+    progress: Progress,
+    refusal: Refusal | None,
+    *,
+    may_upgrade: bool,
 ) -> PackageState:
     """The state of an org that has the package, in some version, and gives it to the user."""
     ours = package_version()
@@ -223,11 +248,16 @@ def _compared(
             lacking=True,
         )
     try:
-        _install(session, progress)
+        _install(session, progress, refusal)
     except ConfigError as error:
         reason = "UpgradeNotAllowed" if isinstance(error, NotAllowedError) else error.reason
         return PackageState(
-            version, installed=True, reason=reason, message=error.message, lacking=True
+            version,
+            installed=True,
+            reason=reason,
+            message=error.message,
+            lacking=True,
+            refusal=_refusal_in(error),
         )
     return PackageState(
         installed_version(session),
@@ -324,18 +354,35 @@ def _unassigned() -> str:
 # -- the steps -------------------------------------------------------------------------------------
 
 
-def _install(session: Session, progress: Progress) -> None:
+def _install(session: Session, progress: Progress, refusal: Refusal | None) -> None:
+    """Deploy the package, unless the org has said of this very one that it does not take it.
+
+    Nothing of what was refused changes by itself, and a deploy holds up all others of the org.
+    """
+    digest = hashlib.sha256(package_zip(session.api_version)).hexdigest()[:16]
+    if refusal is not None and refusal.digest == digest:
+        raise PackageRefusedError(refusal)
     report = install(session, progress=progress)
     if report.succeeded:
         return
+    reason, sentence = "PackageRefused", _refused_sentence(report)
+    if report.canceled:
+        reason = "PackageDeployCanceled"
+        sentence = (
+            f"Somebody cancelled the deploy {report.id} of the Metronome package in the org, and "
+            "nothing of it was kept."
+        )
+    raise PackageRefusedError(Refusal(digest, reason, f"{sentence} {_UNTIL}"))
+
+
+def _refused_sentence(report: DeployReport) -> str:
     shown = [f"{one.type} {one.name}: {one.text}" for one in report.problems[:_SHOWN]]
     rest = len(report.problems) - len(shown)
     listed = "; ".join(shown or [report.message or report.status])
-    raise ConfigError(
-        "PackageRefused",
+    return (
         f"The org refused the Metronome package, and nothing of it was kept: {listed}"
         + (f"; and {rest} more" if rest > 0 else "")
-        + f". {DEPLOY_COMMAND} --dry-run shows all of it. {access_hint(report)}".rstrip(),
+        + f". {DEPLOY_COMMAND} --dry-run shows all of it. {access_hint(report)}".rstrip()
     )
 
 
