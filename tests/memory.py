@@ -33,6 +33,7 @@ from metronome_salesforce.ports import (
     PackageState,
     PastRun,
     Quota,
+    Refusal,
     Summary,
 )
 from metronome_salesforce.rows import ActualRow, Operation, Row, RowError, RowResult, Value, Write
@@ -66,6 +67,7 @@ class MemoryTarget:
         progress: Callable[[str, int, int], None],
         *,
         dry_run: bool = False,
+        refusal: Refusal | None = None,  # noqa: ARG002 -- the protocol's
     ) -> PackageState:
         """Whatever the policy, an org of memory has the package."""
         progress(policy, 0, int(dry_run))
@@ -77,7 +79,8 @@ class MemoryTarget:
             PastRun(
                 f"id-{key}",
                 key,
-                running=record["Outcome__c"] == "Running",
+                trigger=str(record.get("Trigger__c") or ""),
+                outcome=str(record["Outcome__c"] or ""),
                 latest=record.get("Is_Latest__c") is True,
             )
             for key, record in self.records[SYNC_RUN.name].items()
@@ -85,13 +88,12 @@ class MemoryTarget:
         ]
         return found[::-1]
 
-    def check(self, mappings: Sequence[ObjectMapping], state: OrgState | None = None) -> OrgState:
+    def check(self, mappings: Sequence[ObjectMapping], _state: OrgState | None = None) -> None:
         """An org of memory has every object."""
         for mapping in (*mappings, SYNC_RUN):
             self.records.setdefault(mapping.name, {})
         for id_ in self.account_ids:
             self.records["Account"].setdefault(id_, {})
-        return state or self.open()
 
     def horizon(self, lookback: date) -> Horizon:
         """The old drafts and the first usage day among the records."""

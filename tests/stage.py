@@ -17,6 +17,7 @@ from metronome_salesforce.execution.running import run_linking, run_sync
 from metronome_salesforce.inputs import SyncInputs
 from metronome_salesforce.linking import LinkRequest
 from metronome_salesforce.planning import Place, Plan
+from metronome_salesforce.ports import Refusal
 from metronome_salesforce.relinking import LinkJob, LinkReport
 from metronome_salesforce.report import CycleReport, Outcome, Trigger
 from metronome_salesforce.salesforce.package import package_zip
@@ -48,7 +49,8 @@ class Stage:
 
     `last_success` and `rejected_since` are set by cycles as the operator sets them; `spec` holds
     the parts of the MetronomeSync's spec that differ from the defaults, `lookback` is days of
-    usage. A context manager that stops serving.
+    usage. An org that is not `fast` takes its time with a deploy. A context manager that stops
+    serving.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Stage:
         lookback: int = 34,
         page_limits: PageLimits | None = None,
         package: bool = True,
+        fast: bool = True,
     ) -> None:
         self.now = self.began = now
         self.name = "production"
@@ -78,7 +81,7 @@ class Stage:
         self.org = SalesforceOrg(now=lambda: self.now)
         if package:
             self.install()
-        self.salesforce = SalesforceSandbox(self.org)
+        self.salesforce = SalesforceSandbox(self.org, fast=fast)
         self._open = ExitStack()
         self.metronome_url = self._open.enter_context(self.metronome.serve()).url
         self.salesforce_url = self._open.enter_context(self.salesforce.serve()).url
@@ -182,6 +185,8 @@ class Stage:
         ca_bundle: str | None = None,
         environment: Mapping[str, str] = ENVIRONMENT,
         stop: threading.Event | None = None,
+        trigger: Trigger = Trigger.SCHEDULE,
+        refusal: Refusal | None = None,
     ) -> CycleReport:
         """Run one cycle; what it writes is counted from zero in `written`."""
         self.org.statistics.reset()
@@ -194,7 +199,7 @@ class Stage:
         )
         run = Run(
             id=f"run-{self.now:%Y%m%d%H%M}",
-            trigger=Trigger.SCHEDULE,
+            trigger=trigger,
             now=self.now,
             full=full,
             dry_run=dry_run,
@@ -203,6 +208,7 @@ class Stage:
             rejected_since=self.rejected_since,
             links=self.links,
             retained=self.retained,
+            refusal=refusal,
         )
         observers = Observers(
             lambda *step: self.progress.append(step), self.plan, self.relinked or dict

@@ -28,6 +28,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from metronome_salesforce.errors import ProductError
+from metronome_salesforce.ports import PackageState
 from metronome_salesforce.report import REJECTED_SHOWN, CycleReport, Outcome, Retry, Trigger
 
 Json = dict[str, Any]
@@ -149,8 +150,7 @@ def finished(
     if report.spend:
         patch["currentSpend"] = replacing(status.get("currentSpend"), report.spend)
     if report.package is not None:
-        version = report.package.version
-        patch["package"] = None if version is None else {"installedVersion": version}
+        patch["package"] = _of_package(status, report.package, moment.generation)
     if report.outcome is Outcome.SUCCEEDED:
         patch["lastSuccessTime"] = run["finishedAt"]
     if report.outcome in (Outcome.SUCCEEDED, Outcome.PARTIALLY_FAILED):
@@ -162,6 +162,26 @@ def finished(
         if report.full:
             patch["lastFullResyncTime"] = report.started_at
     return patch | echoed(tokens)
+
+
+def _of_package(status: Status, found: PackageState, generation: int) -> Json | None:
+    """What the org has of the package, and what it said when the operator's was sent."""
+    told: Json = {} if found.version is None else {"installedVersion": found.version}
+    if found.refusal is not None:
+        told["refused"] = {
+            **asdict(found.refusal),
+            "message": _cut(found.refusal.message),
+            "generation": generation,
+        }
+    return replacing(status.get("package"), told) if told else None
+
+
+def refusal(status: Status, generation: int) -> Json | None:
+    """What the org said of the package under this generation of the spec, as a cycle is told."""
+    known = (status.get("package") or {}).get("refused") or {}
+    if known.get("generation") != generation:
+        return None
+    return {name: str(known.get(name) or "") for name in ("digest", "reason", "message")}
 
 
 def essence(status: Status, moment: Moment, patch: Status, *, times: bool) -> Json:

@@ -5,6 +5,7 @@ is known whole and has passed its guards; every write can be repeated, so a cras
 healed by the next cycle.
 """
 
+import asyncio
 import logging
 import threading
 from collections.abc import (
@@ -39,6 +40,7 @@ from metronome_salesforce.ports import (
     Horizon,
     OrgState,
     PackageState,
+    Refusal,
     Source,
     Summary,
     Target,
@@ -47,11 +49,17 @@ from metronome_salesforce.report import CycleReport, Outcome, Retry, Trigger
 from metronome_salesforce.rows import Row, RowResult, Write
 from metronome_salesforce.runrecords import RunRecords
 from metronome_salesforce.scope import Scope
-from metronome_salesforce.stepping import Steps, stamped
+from metronome_salesforce.stepping import CycleStoppedError, Steps, stamped
 from metronome_salesforce.tracing import Stages
 from metronome_salesforce.writeback import WriteBack
 
 logger = logging.getLogger(__name__)
+
+_STOPPED = (
+    "The run was stopped before its end: by a person, with its operator, after "
+    "execution.activeDeadline, or as its MetronomeSync was deleted. What it wrote stands; the next "
+    "run goes on from there."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +97,8 @@ class Run:
     look-back of a daily cycle begins there, or at `rejected_since`, the oldest days of which that
     run's "invoices" and "usage" were refused. `links` are the CustomerLinks that count; None when
     they are not known, so that what they decided before stays. Of the customers in `retained` one
-    was deleted that leaves its Account behind.
+    was deleted that leaves its Account behind. `refusal` is what the org has said of the package
+    when it was sent last, None where it may be sent.
     """
 
     id: str
@@ -102,6 +111,7 @@ class Run:
     rejected_since: Mapping[str, date] = field(default_factory=dict)
     links: Sequence[LinkRequest] | None = None
     retained: frozenset[str] = frozenset()
+    refusal: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +143,7 @@ async def run_cycle(
     """
     started = perf_counter()
     report, stop = new_report(run), stop or threading.Event()
+    stopped: BaseException | None = None
     with Stages() as stages:
         cycle = _Cycle(settings, run, source, target, observers, stop, stages, report)
         try:
@@ -140,13 +151,22 @@ async def run_cycle(
         except ProductError as error:
             fail(report, error)
             stages.fail(error.reason)
+        except (CycleStoppedError, asyncio.CancelledError) as error:
+            stopped = error
+            fail(report, RetriableError("Stopped", _STOPPED))
+            stages.fail("Stopped")
         finally:
             cycle.tell()
             cycle.plan.close()
         report.duration = round(perf_counter() - started, 3)
         report.finished_at = _timestamp(run.now + timedelta(seconds=report.duration))
         stages.begin("report")
-        await cycle.records.close(report)
+        if stopped is None:
+            await cycle.records.close(report)
+        else:
+            await cycle.records.close_at_once(report)
+    if stopped is not None:
+        raise stopped
     cycle.count_calls()
     return report
 
@@ -255,22 +275,28 @@ class _Cycle(Steps):
         self._stage("preflight")
         state = await self.blocking(self.target.open)
         ensure_budget(state.quota, self.settings.limits, calls=1)
-        check = partial(self.target.check, [*self.mappings, ACCOUNT_SUMMARY], state)
-        lacking = None
-        try:
-            await self.blocking(check)
-        except ConfigError as error:
-            lacking = error
+        lacking = await self._lacking(state)
         package = await self._prepare(lacking)
-        if lacking is not None:
-            if not package.changed:
-                # What the package lacks, or the user of it, is why.
-                why = package if package.lacking else lacking
-                raise ConfigError(why.reason, why.message)
-            await self.blocking(check)
-        if not self.run_.dry_run:
+        if lacking is not None and package.changed:
+            lacking = await self._lacking(state)
+        # An org with all the objects has room for the record of a run that may not go on, too.
+        if not self.run_.dry_run and (lacking is None or lacking.reason != "PackageMissing"):
             await self.records.open(self.report)
+        if lacking is not None:
+            # What the package lacks, or the user of it, is why.
+            why = package if package.lacking else lacking
+            raise ConfigError(why.reason, why.message)
         return state
+
+    async def _lacking(self, state: OrgState) -> ConfigError | None:
+        """What of the org the user does not see or may not do, if anything."""
+        try:
+            await self.blocking(
+                partial(self.target.check, [*self.mappings, ACCOUNT_SUMMARY], state)
+            )
+        except ConfigError as error:
+            return error
+        return None
 
     async def _prepare(self, lacking: ConfigError | None) -> PackageState:
         """See which package the org has, and install it where that is wanted."""
@@ -281,7 +307,11 @@ class _Cycle(Steps):
 
         state = await self.blocking(
             lambda: self.target.prepare(
-                self.settings.install_package, lacking, progress, dry_run=self.run_.dry_run
+                self.settings.install_package,
+                lacking,
+                progress,
+                dry_run=self.run_.dry_run,
+                refusal=self.run_.refusal,
             )
         )
         self.report.package = state

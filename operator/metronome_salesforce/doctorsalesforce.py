@@ -161,7 +161,13 @@ def _tell_storage(area: Area, state: OrgState) -> None:
 def _tell_package(area: Area, found: PackageCheck) -> None:
     of_version = [one for one in found.findings if one.kind == "package"]
     remedy = _remedy(of_version or found.findings, found)
-    if found.version is None:
+    if found.version is None and found.suffices and not of_version:
+        area.unknown(
+            PACKAGE,
+            "The org has what the operator needs; the integration user does not see of which "
+            f"version it is. The operator brings {found.ours}.",
+        )
+    elif found.version is None:
         area.broken(
             PACKAGE,
             f"It is not there, or not to be seen; the operator brings {found.ours}.",
@@ -189,6 +195,8 @@ def _tell_findings(
         )
     elif name in {"fields", "field access"} and _has_hidden_objects(all_of_it.findings):
         area.unknown(name, "Those of the objects that are to be seen are in order.")
+    elif name == "permission sets" and not all_of_it.assigned:
+        area.fine(name, f"All are there; access comes by another than {INTEGRATION_SET}.")
     else:
         area.fine(name, _FINE[name])
 
@@ -230,6 +238,8 @@ def _tell_rights(area: Area, lacking: list[str] | None, policy: str, found: Pack
         area.unknown(INSTALL, "The org does not tell what the integration user may do.")
     elif not lacking:
         area.fine(INSTALL, "The integration user may deploy the package, and assign its sets.")
+    elif found.version is None and found.suffices:
+        area.fine(INSTALL, "Not needed: the org has what the operator needs.")
     elif found.version is not None and policy != ALWAYS:
         area.fine(INSTALL, f"Not needed: the org has the package, and {policy} upgrades nothing.")
     elif current:

@@ -431,7 +431,8 @@ def _package_state(status: str, reason: str) -> str:
     """The state that a PackageInstalled condition tells; an upgrade that failed leaves it old."""
     match status:
         case "True":
-            return {"Installed": "installed", "Newer": "newer"}.get(reason, "outdated")
+            known = {"Installed": "installed", "Newer": "newer", "VersionUnknown": "unknown"}
+            return known.get(reason, "outdated")
         case "False":
             return "missing"
         case _:

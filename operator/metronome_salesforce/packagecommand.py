@@ -12,6 +12,7 @@ from metronome_salesforce.commandsync import CommandError, CommandSync
 from metronome_salesforce.errors import ProductError
 from metronome_salesforce.execution.running import open_session
 from metronome_salesforce.salesforce import installing
+from metronome_salesforce.salesforce.access import org_state
 from metronome_salesforce.salesforce.checking import PackageCheck, check_package, grouped
 from metronome_salesforce.salesforce.deploying import DeployReport, Problem, Progress
 from metronome_salesforce.salesforce.package import (
@@ -61,8 +62,10 @@ def deploy(
     try:
         with closing(open_session(chosen.admin or chosen.inputs, environment=environment)) as admin:
             admin.sign_in()
+            # What is the matter with every call is not to be told of the first one.
+            org_state(admin)
             people = _people(admin, options)
-            refused = _deploy(chosen, admin, options, progress, texts)
+            refused = _deploy(admin, options, progress, texts)
             if refused is None and not options.dry_run:
                 integration_user = _integration_user(chosen, admin, environment)
                 texts.extend(_assigned(admin, integration_user, people))
@@ -73,14 +76,14 @@ def deploy(
 
 
 def _deploy(
-    chosen: CommandSync,
     admin: Session,
     options: DeployOptions,
     progress: Callable[[str, int, int | None], None],
     texts: list[str],
 ) -> Done | None:
     """Deploy, unless the org has a newer package, and add to `texts`; what to print if refused."""
-    ours, theirs = package_version(), _version_of(chosen, admin)
+    # Who may deploy sees the record of the version, by the permission Customize Application.
+    ours, theirs = package_version(), installing.installed_version(admin)
     if theirs is not None and installing.is_older(ours, theirs):
         texts.append(f"The org has the Metronome package {theirs}, newer than {ours}: it stays.")
         return None
@@ -89,16 +92,6 @@ def _deploy(
         return Done(_refused_text(report), succeeded=False)
     texts.extend(_deployed_lines(report, theirs, dry_run=options.dry_run))
     return None
-
-
-def _version_of(chosen: CommandSync, admin: Session) -> str | None:
-    """The org's version; for the integration user itself, which may need its permission set."""
-    version = installing.installed_version(admin)
-    access = installing.integration_access(admin)
-    if version is None and chosen.admin is None and access.set_id is not None:
-        installing.assign(admin, INTEGRATION_SET, admin.user_id or "")
-        version = installing.installed_version(admin)
-    return version
 
 
 def _people(admin: Session, options: DeployOptions) -> list[tuple[str, str, str]]:
@@ -137,7 +130,8 @@ def _refused_text(report: DeployReport) -> str:
     head = f"The org refused the Metronome package ({report.status}); nothing of it was kept."
     message = [report.message] if report.message else []
     table = [_problems_table(report.problems)] if report.problems else []
-    return "\n".join([head, *message, *table])
+    hint = [text] if (text := installing.access_hint(report)) else []
+    return "\n".join([head, *message, *table, *hint])
 
 
 def _problems_table(problems: Sequence[Problem]) -> str:

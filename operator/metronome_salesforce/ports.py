@@ -40,13 +40,23 @@ class OrgState:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """What an org said of a package that it did not take; `digest` is that of what was sent."""
+
+    digest: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class PackageState:
     """What an org has of the Metronome package.
 
     `installed` is None where nobody can tell; `version` None where the org does not say. `reason`
     and `message` are those of a condition, `changed` tells that this run installed or upgraded it,
     `lacking` that it is older than the operator, or not given to its user: whatever the user does
-    not see is explained by that.
+    not see is explained by that. `refusal` is of the operator's package, None where it was not sent
+    or was taken.
     """
 
     version: str | None
@@ -55,18 +65,20 @@ class PackageState:
     message: str
     changed: bool = False
     lacking: bool = False
+    refusal: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PastRun:
     """What an org remembers of one earlier run.
 
-    `running` when its end was never written; `latest` when it is marked as the newest one.
+    `trigger` and `outcome` are as in its record; `latest` when it is marked as the newest one.
     """
 
     id: str
     run_id: str
-    running: bool
+    trigger: str
+    outcome: str
     latest: bool
 
 
@@ -114,17 +126,19 @@ class Target(Protocol):
         progress: Callable[[str, int, int], None],
         *,
         dry_run: bool = False,
+        refusal: Refusal | None = None,
     ) -> PackageState:
         """Install or upgrade the package where `policy` (Never, IfMissing, Always) says so.
 
-        `lacking` is why `check` has failed, None when it has not.
+        `lacking` is why `check` has failed, None when it has not. A package that has met with
+        `refusal` is not sent again.
         What keeps it from being installed is in the state, not raised.
         """
 
     def past_runs(self, sync: str) -> Sequence[PastRun]:
         """The records of the runs of a MetronomeSync ("namespace/name"), newest first."""
 
-    def check(self, mappings: Sequence[ObjectMapping], state: OrgState | None = None) -> OrgState:
+    def check(self, mappings: Sequence[ObjectMapping], state: OrgState | None = None) -> None:
         """See that every object and field of `mappings` is there and writable; sign in before.
 
         `state` is what `open` has told, which is asked for again without it.

@@ -294,15 +294,21 @@ class SyncWorker:
             "rejectedSince": reached.get("rejectedSince"),
             "details": False,
             "traceparent": traceparent,
+            # Who asks for a cycle may have mended what the org has refused the package for.
+            "refusal": None
+            if run.request or run.full_resync
+            else conditions.refusal(self._status, self._moment().generation),
         }
         started = datetime.now(UTC)
-        self._used = None
+        before, self._used = self._used, None
         try:
             inputs, self._used = await read_inputs(self._runtime.kube, self._runtime.rules, sync)
         except ConfigError as error:
             report = failed_report(request, started, error.reason, error.message)
             report.retry = Retry.AFTER_CHANGE
             return report
+        if before not in {None, self._used}:
+            request["refusal"] = None  # perhaps somebody else signs in now
         request["apiKey"] = inputs.api_key
         request["credentials"] = inputs.credentials
         request["caBundle"] = inputs.ca_bundle

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from metronome_salesforce.linking import LinkReason, LinkVerdict
-from metronome_salesforce.ports import PackageState
+from metronome_salesforce.ports import PackageState, Refusal
 
 REJECTED_SHOWN = 10
 """How many rejected rows a report (and so a status) names; the others are counted."""
@@ -148,8 +148,13 @@ class CycleReport:
         write_back = values.get("write_back")
         values["write_back"] = None if write_back is None else (write_back[0], write_back[1])
         package = values.get("package")
-        values["package"] = None if package is None else PackageState(**package)
+        values["package"] = None if package is None else _package(package)
         values["api_calls"] = [
             (system, family, status, count) for system, family, status, count in values["api_calls"]
         ]
         return cls(**values)
+
+
+def _package(document: Mapping[str, Any]) -> PackageState:
+    refusal = document.get("refusal")
+    return PackageState(**{**document, "refusal": None if refusal is None else Refusal(**refusal)})

@@ -5,7 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from metronome_salesforce.canon import DateTime, canon
 from metronome_salesforce.mapping import LAST_SYNCED, ObjectMapping
@@ -32,6 +32,7 @@ class Steps:
     def __init__(self, stop: threading.Event, stages: Stages) -> None:
         self._stop = stop
         self.stages = stages
+        self._under_way: asyncio.Future[Any] | None = None
 
     def check_stop(self) -> None:
         """Go on, or not."""
@@ -41,7 +42,20 @@ class Steps:
     async def blocking(self, call: Callable[[], Item]) -> Item:
         """Make one call."""
         self.check_stop()
-        return await asyncio.to_thread(call)
+        # Who is cancelled leaves the thread behind, and has to know it for a last word.
+        under_way = asyncio.ensure_future(asyncio.to_thread(call))
+        self._under_way = under_way
+        return await asyncio.shield(under_way)
+
+    async def last_word(self, call: Callable[[], Item], seconds: float) -> Item:
+        """Make one call in spite of `stop`, once the one that is under way has ended.
+
+        Raises TimeoutError when both together take longer.
+        """
+        async with asyncio.timeout(seconds):
+            if self._under_way is not None:
+                await asyncio.wait({self._under_way})
+            return await asyncio.to_thread(call)
 
     async def pages(self, pages: Iterator[Item]) -> AsyncIterator[Item]:
         """Take one page after the other, each in a call of its own."""

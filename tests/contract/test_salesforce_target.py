@@ -277,7 +277,8 @@ def test_the_preflight_tells_quota_and_storage(world: World) -> None:
     world.org.api_limit = 15_000
     world.org.api_used = 100
     target = world.target()
-    state = target.check([*OBJECTS, ACCOUNT_SUMMARY])
+    state = target.open()
+    target.check([*OBJECTS, ACCOUNT_SUMMARY], state)
     assert state.quota == Quota(101, 15_000)
     assert state.storage_left_mb is not None
     assert state.storage_max_mb is not None

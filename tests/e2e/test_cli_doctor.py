@@ -42,7 +42,7 @@ from tests.e2e.suite_doctor import (
     of_result,
     slow_clock,
 )
-from tests.package.versions import let_install
+from tests.package.versions import RIGHTS, let_install, own_set
 
 # -- all is well -----------------------------------------------------------------------------------
 
@@ -151,6 +151,32 @@ def test_a_package_that_nobody_was_given_is_to_be_assigned(ward: Ward) -> None:
     sets = checks["Salesforce", "permission sets"]["found"]
     assert sets == "Metronome_Integration is not assigned to the integration user."
     assert_nothing_written(ward.one)
+
+
+@pytest.mark.parametrize("sees_sets", [True, False])
+@pytest.mark.parametrize("policy", ["IfMissing", "Always"])
+def test_access_by_a_set_of_the_org_s_own_does_not_fail(
+    ward: Ward, policy: str, *, sees_sets: bool
+) -> None:
+    """A cycle goes on with it, and installs nothing."""
+    org = ward.one.org
+    ward.sync({"spec": {"salesforce": {"package": {"install": policy}}}})
+    assert (deployed := org.deploy(own_set())).success, deployed.problems
+    org.revoke_permission_set(INTEGRATION, PERMISSION_SET)
+    org.assign_permission_set(INTEGRATION, "Ours")
+    for right in RIGHTS:
+        if right != "ViewSetup" or not sees_sets:
+            org.revoke_permission(INTEGRATION, right)
+    checks = ward.checks()
+
+    assert of_result(checks, BROKEN) == set()
+    package = checks["Salesforce", "package"]
+    assert package["result"] == UNKNOWN
+    assert "does not see of which version" in package["found"]
+    assert checks["Salesforce", "rights to install"]["found"].startswith("Not needed: ")
+    sets = checks["Salesforce", "permission sets"]
+    assert "is assigned to the integration user" not in sets["found"]
+    assert sets["result"] == (OK if sees_sets else UNKNOWN)
 
 
 def test_an_org_without_the_package_tells_who_may_install_it(tmp_path: Path) -> None:

@@ -19,7 +19,14 @@ from tests.e2e.suite import (
     sync_manifest,
 )
 from tests.e2e.test_cli_sync import FAILED, SUCCEEDED, USAGE, no_secret_in, written_to
-from tests.package.versions import OWN_LOOKUP, changed, let_install, of_version
+from tests.package.versions import (
+    BEFORE_VERSIONS,
+    OWN_LOOKUP,
+    changed,
+    let_install,
+    of_version,
+    own_set,
+)
 
 READER = "rep@sandbox.example"
 CHIEF = "ops@sandbox.example"
@@ -118,6 +125,18 @@ def test_a_dry_run_keeps_nothing(bare: Company, file: Path) -> None:
     assert sets_of(bare, INTEGRATION) == set()
 
 
+def test_a_dry_run_as_the_integration_user_gives_it_nothing(bare: Company, file: Path) -> None:
+    """The org's package is one from before versions, so that nobody sees a version of it."""
+    assert bare.org.deploy(BEFORE_VERSIONS).success
+    let_install(bare.org)
+    result = run_cli("package", "deploy", "-f", str(file), "--dry-run")
+
+    assert result.returncode == SUCCEEDED, result.stderr
+    assert "Nothing was kept of it." in result.stdout
+    assert sets_of(bare, INTEGRATION) == set()
+    assert bare.org.statistics.total_rows == 0
+
+
 def test_refused_components_are_shown_as_a_table(bare: Company, file: Path) -> None:
     assert bare.org.deploy(OWN_LOOKUP).success
     result = run_cli("package", "deploy", "-f", str(file), "--credentials", "admin")
@@ -145,18 +164,20 @@ def test_a_newer_package_stays_and_access_is_given(bare: Company, file: Path) ->
     assert len(bare.org.deploys) == 1
 
 
-def test_an_integration_user_that_was_given_nothing_downgrades_nothing(
+def test_an_integration_user_that_does_not_see_the_version_downgrades_nothing(
     bare: Company, file: Path
 ) -> None:
-    """It does not see the version before it has its permission set."""
+    """Who may deploy the package sees its version; who may not is refused."""
     assert bare.org.deploy(of_version("1.2.0")).success
     let_install(bare.org)
     bare.org.revoke_permission(INTEGRATION, "CustomizeApplication")
     result = run_cli("package", "deploy", "-f", str(file))
 
-    assert result.returncode == SUCCEEDED, result.stderr
-    assert "1.2.0, newer than 0.1.0: it stays." in result.stdout
-    assert len(bare.org.deploys) == 1
+    assert result.returncode == FAILED
+    assert '"Customize Application"' in result.stderr
+    assert sets_of(bare, INTEGRATION) == set()
+    [version] = bare.org.rows("Metronome_Package__mdt")
+    assert version["Version__c"] == "1.2.0"
 
 
 def test_an_unknown_user_is_named(bare: Company, file: Path) -> None:
@@ -182,6 +203,28 @@ def test_a_package_with_a_namespace_is_not_deployed(bare: Company, tmp_path: Pat
 
     assert result.returncode == FAILED
     assert "spec.salesforce.namespacePrefix is set" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["deploy", "check"])
+def test_an_unknown_api_version_is_told_as_such(
+    bare: Company, tmp_path: Path, command: str
+) -> None:
+    spec = bare.spec("acme", salesforce={"apiVersion": "99.0"})
+    file = written_to(tmp_path / "version.yaml", *references(bare), sync_manifest("acme", spec))
+    result = run_cli("package", command, "-f", str(file))
+
+    assert result.returncode == FAILED
+    assert "the org does not know API version 99.0" in result.stderr
+    assert "deploy the Metronome package" not in result.stderr
+
+
+def test_nothing_is_deployed_when_no_calls_are_left(bare: Company, file: Path) -> None:
+    bare.org.api_used = bare.org.api_limit
+    result = run_cli("package", "deploy", "-f", str(file), "--credentials", "admin")
+
+    assert result.returncode == FAILED
+    assert "used up its API calls" in result.stderr
+    assert not bare.org.deploys
 
 
 # -- check -----------------------------------------------------------------------------------------
@@ -285,6 +328,20 @@ def test_a_bare_integration_user_is_checked_by_what_it_sees(bare: Company, file:
     assert findings(file) == set()
     text = run_cli("package", "check", "-f", str(file)).stdout
     assert "may not look at permission sets" in text
+
+
+@pytest.mark.parametrize("sees_sets", [True, False])
+def test_access_by_a_set_of_the_org_s_own_is_in_order(
+    bare: Company, file: Path, *, sees_sets: bool
+) -> None:
+    """A cycle goes on with it; nobody has to assign what is not needed."""
+    assert bare.org.deploy(of_version("0.1.0")).success
+    assert (deployed := bare.org.deploy(own_set())).success, deployed.problems
+    bare.org.assign_permission_set(INTEGRATION, "Ours")
+    if sees_sets:
+        bare.org.grant_permission(INTEGRATION, "ViewSetup")
+
+    assert findings(file) == set()
 
 
 def test_a_missing_managed_package_is_not_to_be_deployed(bare: Company, tmp_path: Path) -> None:

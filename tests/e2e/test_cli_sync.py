@@ -545,6 +545,9 @@ def test_ctrl_c_while_writing_ends_between_two_calls(one: Company, file: Path) -
     assert process.returncode == INTERRUPTED
     assert one.org.count("Metronome_Orphan_Customer__c") > 0
     assert one.org.count("Metronome_Usage__c") == 0
+    [record] = one.org.rows("Metronome_Sync_Run__c")
+    assert record["Outcome__c"] == "Failed"
+    assert record["Summary__c"].startswith("The run was stopped before its end")
     one.salesforce.faults.clear()
     assert run_cli("sync", "-f", str(file)).returncode == SUCCEEDED
     assert content(one.org) == undisturbed(one)

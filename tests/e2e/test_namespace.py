@@ -11,7 +11,7 @@ from metronome_salesforce.report import Outcome
 from metronome_salesforce.salesforce.package import package_files
 from metronome_salesforce.sandbox.salesforce import INTEGRATION, SalesforceOrg
 from tests.expectation import SOBJECTS, differences
-from tests.package.versions import zipped
+from tests.package.versions import unzipped, without, zipped
 from tests.sandbox.salesforce import metadata_zip as md
 from tests.stage import PERMISSION_SET, Stage
 
@@ -161,6 +161,24 @@ async def test_without_that_package_nothing_is_deployed(stage: Stage) -> None:
     plain = await stage.cycle(spec={"salesforce": {"namespacePrefix": ""}})
     assert plain.outcome is Outcome.FAILED
     assert all(stage.org.count(PREFIX + one) == 0 for one in SOBJECTS if one != "Account")
+
+
+async def test_a_hidden_field_of_a_managed_package_is_named() -> None:
+    """To a user who sees neither the version nor permission sets."""
+    files = unzipped(managed_package())
+    path = f"permissionsets/{PERMISSION_SET}.permissionset"
+    field = f"{PREFIX}Metronome_Usage__c.{PREFIX}Value__c"
+    files[path] = without(files[path], f"<field>{field}</field>", "fieldPermissions")
+    files[path] = without(files[path], "<enabled>true</enabled>", "customMetadataTypeAccesses")
+    with Stage(customers=2, months=1, package=False, spec=NAMED) as stage:
+        installed = stage.org.install_managed(zipped(files), "acme")
+        assert installed.success, installed.problems
+        stage.org.assign_permission_set(INTEGRATION, PERMISSION_SET)
+        report = await stage.cycle()
+
+        assert (report.outcome, report.reason) == (Outcome.FAILED, "FieldNotAccessible")
+        assert "cannot see Metronome_Usage__c.Value__c" in report.message
+        assert "from its own page in the org" in report.message
 
 
 def test_names_with_a_namespace_come_by_installation_only(stage: Stage) -> None:

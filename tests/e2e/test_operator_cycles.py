@@ -213,6 +213,52 @@ def test_a_rotated_secret_is_tried_at_once(bench: Bench) -> None:
     ]
 
 
+REFUSAL = {"digest": "0123", "reason": "PackageRefused", "message": "The org refused it."}
+REFUSED = {
+    "outcome": "Failed", "reason": "PackageRefused", "message": "The org refused it.",
+    "retry": "afterChange",
+    "package": {
+        "version": None, "installed": False, "reason": "PackageRefused",
+        "message": "The org refused it.", "changed": False, "lacking": True, "refusal": REFUSAL,
+    },
+}  # fmt: skip
+
+
+def test_a_refused_package_is_remembered_until_a_person_acts(bench: Bench) -> None:
+    """Tries by themselves are told of it; who asks, edits, or changes a Secret starts afresh."""
+    ahead = timedelta()
+    bench.behave("acme", report=REFUSED)
+    with bench.operating(now=lambda: datetime.now(UTC) + ahead):
+        bench.add_sync(schedule="0 6 29 2 *")
+        eventually(lambda: bench.ran(1))
+        assert bench.status()["package"] == {"refused": {**REFUSAL, "generation": 1}}
+        ahead = timedelta(minutes=6)
+        eventually(lambda: bench.ran(2))
+        bench.annotate("acme", "requested-at", "1")
+        eventually(lambda: bench.ran(3))
+        bench.patch("acme", {"spec": {"historyLimit": 5}})
+        eventually(lambda: bench.ran(4))
+        assert bench.status()["package"]["refused"]["generation"] == 2
+        bench.request(
+            "PATCH",
+            "/api/v1/namespaces/default/secrets/metronome",
+            {"stringData": {"apiKey": "new-one"}},
+            "application/merge-patch+json",
+        )
+        eventually(lambda: bench.ran(5))
+        bench.behave("acme")
+        bench.annotate("acme", "requested-at", "2")
+        eventually(lambda: bench.ran(6))
+    assert [(run["trigger"], run["refusal"]) for run in bench.runs()] == [
+        ("Created", None),
+        ("Retry", REFUSAL),
+        ("Requested", None),
+        ("SpecChanged", None),
+        ("Retry", None),
+        ("Requested", None),
+    ]
+
+
 def test_a_change_of_the_spec_runs_a_cycle_with_it(bench: Bench) -> None:
     """One that changes what is looked at builds on nothing that was reached before."""
     rejected = REJECTED | {"rejected_since": {"usage": "2026-03-01"}}

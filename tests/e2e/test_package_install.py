@@ -1,14 +1,16 @@
 """The package and cycles: an empty org is filled in one go, an older package is upgraded."""
 
-import re
+import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from metronome_salesforce.linking import LinkRequest
 from metronome_salesforce.report import CycleReport, Outcome
-from metronome_salesforce.salesforce.package import package_files
+from metronome_salesforce.salesforce import deploying
 from metronome_salesforce.sandbox.salesforce import INTEGRATION
 from metronome_salesforce.stepping import CycleStoppedError
 from tests.expectation import ACCOUNT, SOBJECTS, USAGE, differences
@@ -19,7 +21,9 @@ from tests.package.versions import (
     changed,
     let_install,
     of_version,
+    own_set,
     unzipped,
+    without,
     zipped,
 )
 from tests.sandbox.salesforce import metadata_zip as md
@@ -77,6 +81,14 @@ def _bare() -> Iterator[Stage]:
         yield stage
 
 
+@pytest.fixture(name="busy")
+def _busy() -> Iterator[Stage]:
+    """The same, with an org that is not done with a deploy at the first look."""
+    with Stage(customers=2, months=1, package=False, fast=False) as stage:
+        let_install(stage.org)
+        yield stage
+
+
 @pytest.fixture(name="stage")
 def _stage() -> Iterator[Stage]:
     """An org with it."""
@@ -84,37 +96,17 @@ def _stage() -> Iterator[Stage]:
         yield stage
 
 
-SET_FILE = "permissionsets/Metronome_Integration.permissionset"
-
-
-def changed_set(name: str) -> bytes:
-    """A permission set of the org's own with all that the integration's has but the version."""
-    text = package_files()[SET_FILE].decode()
-    text = re.sub(
-        r"<customMetadataTypeAccesses>.*?</customMetadataTypeAccesses>", "", text, flags=re.DOTALL
-    )
-    files = {f"permissionsets/{name}.permissionset": text}
-    return md.package_zip(files, {"PermissionSet": [name]})
-
-
 def without_field(content: bytes, sobject: str, name: str) -> bytes:
     """A package without one of its fields."""
     files = unzipped(content)
     file = f"objects/{sobject}.object"
-    files[file] = _without(files[file], rf"<fullName>{name}</fullName>", "fields")
+    files[file] = without(files[file], rf"<fullName>{name}</fullName>", "fields")
     for path in files:
         if path.startswith("permissionsets/"):
-            files[path] = _without(
+            files[path] = without(
                 files[path], rf"<field>{sobject}\.{name}</field>", "fieldPermissions"
             )
     return zipped(files)
-
-
-def _without(content: bytes, holding: str, element: str) -> bytes:
-    pattern = rf"<{element}>(?:(?!</{element}>).)*?{holding}.*?</{element}>"
-    text, count = re.subn(pattern, "", content.decode(), flags=re.DOTALL)
-    assert count == 1
-    return text.encode()
 
 
 def version(stage: Stage) -> str | None:
@@ -245,6 +237,65 @@ async def test_an_org_that_refuses_the_package_keeps_nothing_of_it(bare: Stage) 
     assert bare.org.statistics.total_rows == 0
 
 
+async def test_a_package_that_was_refused_is_not_sent_again(bare: Stage) -> None:
+    """Until another one is, or a person asks; each deploy holds up all others of the org."""
+    assert bare.org.deploy(OWN_LOOKUP).success
+    first = await bare.cycle()
+    assert first.package is not None
+    refusal = first.package.refusal
+    assert refusal is not None
+    assert "sent again when a cycle is requested" in first.message
+    again = await bare.cycle(refusal=refusal)
+
+    assert (again.reason, again.message) == (first.reason, first.message)
+    assert again.package == first.package
+    assert len(bare.org.deploys) == 2
+    await bare.cycle(refusal=replace(refusal, digest="of-another-package"))
+    assert len(bare.org.deploys) == 3
+    assert CycleReport.from_json(json.loads(json.dumps(first.to_json()))) == first
+
+
+def cancelling(stage: Stage) -> None:
+    """Somebody in the org cancels every deploy that is waited for."""
+
+    def cancel(request: Any) -> None:
+        if request.method == "GET" and "deployRequest" in request.path:
+            for deploy in stage.org.deploys.values():
+                deploy.cancel(("005", "Ada"))
+
+    stage.salesforce.on_request = cancel
+
+
+async def test_a_deploy_that_somebody_cancels_is_not_sent_again(busy: Stage) -> None:
+    cancelling(busy)
+    report = await busy.cycle()
+    busy.salesforce.on_request = None
+
+    assert (report.outcome, report.reason) == (Outcome.FAILED, "PackageDeployCanceled")
+    assert report.package is not None
+    again = await busy.cycle(refusal=report.package.refusal)
+    assert again.package == report.package
+    assert len(busy.org.deploys) == 1
+    assert (await busy.cycle()).outcome is Outcome.SUCCEEDED
+
+
+async def test_an_upgrade_that_is_not_taken_is_not_sent_again(busy: Stage) -> None:
+    """And the cycles go on with the older package."""
+    assert busy.org.deploy(of_version("0.0.9")).success
+    busy.org.assign_permission_set(INTEGRATION, PERMISSION_SET)
+    cancelling(busy)
+    report = await busy.cycle(spec=ALWAYS)
+    busy.salesforce.on_request = None
+
+    assert report.outcome is Outcome.SUCCEEDED, report.message
+    assert package(report) == (True, "PackageDeployCanceled", "0.0.9", False)
+    assert report.package is not None
+    again = await busy.cycle(spec=ALWAYS, refusal=report.package.refusal)
+    assert again.outcome is Outcome.SUCCEEDED
+    assert again.package == report.package
+    assert len(busy.org.deploys) == 2
+
+
 @pytest.mark.parametrize("policy", ["Never", "IfMissing", "Always without the right"])
 async def test_a_new_operator_goes_on_with_an_old_package(bare: Stage, policy: str) -> None:
     """The one of before versions has no Sync Run object, so there are no records of runs."""
@@ -280,8 +331,7 @@ async def test_an_old_package_that_lacks_something_stops_cycles_and_says_so(bare
 async def test_access_by_a_permission_set_of_the_org_s_own_is_enough(bare: Stage) -> None:
     """And the operator does not widen it."""
     assert bare.org.deploy(of_version("0.1.0")).success
-    own = changed_set("Ours")
-    assert (deployed := bare.org.deploy(own)).success, deployed.problems
+    assert (deployed := bare.org.deploy(own_set())).success, deployed.problems
     bare.org.assign_permission_set(INTEGRATION, "Ours")
     bare.org.revoke_permission(INTEGRATION, "CustomizeApplication")
     assignments = bare.org.count("PermissionSetAssignment")
@@ -291,6 +341,93 @@ async def test_access_by_a_permission_set_of_the_org_s_own_is_enough(bare: Stage
     assert package(report) == (True, "VersionUnknown", None, False)
     assert bare.org.count("PermissionSetAssignment") == assignments
     assert len(bare.org.deploys) == 2
+
+
+HIDDEN = "Metronome_Usage__c.Value__c"
+
+
+@pytest.fixture(name="ours")
+def _ours(bare: Stage) -> Stage:
+    """An org whose integration user has access by a set of the org's own, but for one field."""
+    for right in RIGHTS:
+        bare.org.revoke_permission(INTEGRATION, right)
+    assert bare.org.deploy(of_version("0.1.0")).success
+    assert (deployed := bare.org.deploy(own_set(HIDDEN))).success, deployed.problems
+    bare.org.assign_permission_set(INTEGRATION, "Ours")
+    return bare
+
+
+@pytest.mark.parametrize("policy", ["Never", "IfMissing", "Always"])
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_a_hidden_field_is_no_missing_package(
+    ours: Stage, policy: str, *, dry_run: bool
+) -> None:
+    """Told to a user who sees neither permission sets nor the version."""
+    spec = {"salesforce": {"package": {"install": policy}}}
+    report = await ours.cycle(spec=spec, dry_run=dry_run)
+
+    assert (report.outcome, report.reason) == (Outcome.FAILED, "FieldNotAccessible")
+    assert report.message.startswith(f"the integration user cannot see {HIDDEN}")
+    assert "metronome-salesforce package deploy" in report.message
+    assert "package.install" not in report.message, "it would change nothing for this user"
+    assert package(report) == (None, "FieldNotAccessible", None, False)
+    assert not [one for one in ours.org.statistics.rows if one[0] in SOBJECTS]
+
+
+@pytest.mark.parametrize("policy", ["Never", "IfMissing", "Always"])
+async def test_a_hidden_field_is_named_to_who_sees_permission_sets(
+    ours: Stage, policy: str
+) -> None:
+    ours.org.grant_permission(INTEGRATION, "ViewSetup")
+    report = await ours.cycle(spec={"salesforce": {"package": {"install": policy}}})
+
+    assert (report.outcome, report.reason) == (Outcome.FAILED, "FieldNotAccessible")
+    assert report.message.startswith(f"the integration user cannot see {HIDDEN}")
+    assert package(report) == (None, "FieldNotAccessible", None, False)
+
+
+async def test_a_bare_user_of_a_package_without_a_version_is_told_who_upgrades(
+    bare: Stage,
+) -> None:
+    """Its set is assigned, and no assignment would make it see more."""
+    for right in RIGHTS:
+        bare.org.revoke_permission(INTEGRATION, right)
+    assert bare.org.deploy(BEFORE_VERSIONS).success
+    bare.org.assign_permission_set(INTEGRATION, PERMISSION_SET)
+    report = await bare.cycle(spec=ALWAYS)
+
+    assert report.outcome is Outcome.SUCCEEDED
+    assert package(report) == (True, "VersionUnknown", None, False)
+    assert report.package is not None
+    assert "let an administrator run metronome-salesforce package deploy" in report.package.message
+
+
+@pytest.mark.parametrize("policy", ["IfMissing", "Always"])
+async def test_an_older_package_is_given_to_the_user_and_used_at_once(
+    bare: Stage, policy: str
+) -> None:
+    assert bare.org.deploy(of_version("0.0.9")).success
+    report = await bare.cycle(spec={"salesforce": {"package": {"install": policy}}})
+
+    assert report.outcome is Outcome.SUCCEEDED, report.message
+    assert report.package is not None
+    assert report.package.changed
+    assert report.package.reason == ("Outdated" if policy == "IfMissing" else "Installed")
+    [(reason, told)] = report.events
+    assert reason == "PackageInstalled"
+    assert told.startswith('The permission set "Metronome Integration" was assigned')
+    assert ("upgraded from 0.0.9 to 0.1.0" in told) == (policy == "Always")
+
+
+async def test_an_older_package_that_was_given_and_lacks_something_is_outdated(
+    bare: Stage,
+) -> None:
+    old = without_field(of_version("0.0.9"), "Metronome_Usage__c", "Sync_Hash__c")
+    assert (deployed := bare.org.deploy(old)).success, deployed.problems
+    report = await bare.cycle()
+
+    assert (report.outcome, report.reason) == (Outcome.FAILED, "Outdated")
+    assert [reason for reason, _ in report.events] == ["PackageInstalled"]
 
 
 async def test_a_link_in_an_org_without_the_package_says_so(bare: Stage) -> None:
@@ -310,19 +447,33 @@ async def test_a_bare_integration_user_needs_to_see_no_permission_sets(stage: St
     assert package(report) == (True, "Installed", "0.1.0", False)
 
 
-@pytest.mark.parametrize("missing", RIGHTS)
-async def test_whichever_right_is_missing_nothing_is_written(bare: Stage, missing: str) -> None:
-    bare.org.revoke_permission(INTEGRATION, missing)
-    if missing in {"AssignPermissionSets", "ViewSetup"}:
-        bare.org.revoke_permission(INTEGRATION, "AssignPermissionSets")
-        bare.org.revoke_permission(INTEGRATION, "ViewSetup")
+@pytest.mark.parametrize(
+    "missing",
+    ["ModifyMetadata", "CustomizeApplication", "AssignPermissionSets", "ViewSetup and the last"],
+)
+async def test_whichever_right_is_missing_no_row_is_written(bare: Stage, missing: str) -> None:
+    """Who may not assign can still deploy; then the package is there, and given to nobody.
+
+    "View Setup" is never missing alone: the platform gives "Assign Permission Sets" only with it.
+    """
+    right, _, more = missing.partition(" and ")
+    for each in (right, "AssignPermissionSets" if more else right):
+        bare.org.revoke_permission(INTEGRATION, each)
     report = await bare.cycle()
 
-    assert (report.outcome, report.reason) == (Outcome.FAILED, "PackageMissing")
-    assert '"Customize Application"' in report.message
+    assert report.outcome is Outcome.FAILED
     assert "metronome-salesforce package deploy" in report.message
-    assert "metronome_invoice__c" not in bare.org.state.schema.objects
     assert bare.org.statistics.total_rows == 0
+    assert bare.org.count("PermissionSetAssignment") == 0
+    if missing == "AssignPermissionSets":
+        assert report.reason == "PermissionSetNotAssigned"
+        assert '"Assign Permission Sets"' in report.message
+        assert version(bare) == "0.1.0"
+    else:
+        assert report.reason == "PackageMissing"
+        assert '"Customize Application"' in report.message
+        assert not bare.org.deploys
+        assert "metronome_invoice__c" not in bare.org.state.schema.objects
 
 
 async def test_a_dry_run_says_what_the_next_cycle_will_do(bare: Stage) -> None:
@@ -346,15 +497,50 @@ async def test_no_calls_left_means_no_deploy(bare: Stage) -> None:
     assert not bare.org.deploys
 
 
-async def test_a_stop_is_heard_while_a_deploy_is_waited_for(bare: Stage) -> None:
+async def test_a_stop_is_heard_while_a_deploy_is_waited_for(busy: Stage) -> None:
+    """The org is asked to give the deploy up, so that the next one does not wait behind it."""
     stop = threading.Event()
-    bare.salesforce.on_request = lambda request: stop.set() if "Request/" in request.path else None
+    busy.salesforce.on_request = lambda request: stop.set() if "Request/" in request.path else None
     with pytest.raises(CycleStoppedError):
-        await bare.cycle(stop=stop)
+        await busy.cycle(stop=stop)
 
-    assert bare.org.count("PermissionSetAssignment") == 0
-    bare.salesforce.on_request = None
-    assert (await bare.cycle()).outcome is Outcome.SUCCEEDED
+    assert busy.org.count("PermissionSetAssignment") == 0
+    assert [one.status for one in busy.org.deploys.values()] == ["Canceled"]
+    busy.salesforce.on_request = None
+    assert (await busy.cycle()).outcome is Outcome.SUCCEEDED
+
+
+async def test_a_deploy_that_outlasts_its_cycle_is_met_by_the_next(busy: Stage) -> None:
+    """The org does not hear that it shall give it up, and has the package by the next cycle."""
+    stop = threading.Event()
+    busy.salesforce.on_request = lambda request: stop.set() if "Request/" in request.path else None
+    busy.salesforce.faults.add("PATCH *deployRequest*", status=409)
+    with pytest.raises(CycleStoppedError):
+        await busy.cycle(stop=stop)
+    busy.salesforce.on_request = None
+    [outlasting] = busy.org.deploys.values()
+    assert outlasting.status == "Pending"
+    outlasting.finish()
+    report = await busy.cycle()
+
+    assert report.outcome is Outcome.SUCCEEDED, report.message
+    assert len(busy.org.deploys) == 1
+    assert package(report)[1:3] == ("Installed", "0.1.0")
+
+
+async def test_an_upgrade_that_takes_too_long_lets_the_cycle_go_on(
+    busy: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an org that is busy with others' deploys."""
+    monkeypatch.setattr(deploying, "_LONGEST", 0.0)
+    assert busy.org.deploy(of_version("0.0.9")).success
+    busy.org.assign_permission_set(INTEGRATION, PERMISSION_SET)
+    report = await busy.cycle(spec=ALWAYS)
+
+    assert report.outcome is Outcome.SUCCEEDED, report.message
+    assert package(report) == (True, "PackageDeploySlow", "0.0.9", False)
+    assert [one.status for one in busy.org.deploys.values()] == ["Succeeded", "Canceled"]
+    assert differences(busy.expected(), busy.org) == []
 
 
 async def test_an_upgrade_keeps_data_and_what_the_org_has_added(stage: Stage, bare: Stage) -> None:

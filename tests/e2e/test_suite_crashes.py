@@ -106,6 +106,8 @@ def test_an_operator_that_is_stopped_says_so_and_goes_on(
     status = space.status()
     assert condition(status, "Reconciling") == ("True", "Interrupted")
     assert "progress" not in status
+    [record] = acme.org.rows("Metronome_Sync_Run__c")
+    assert record["Outcome__c"] == "Failed"
     speed_up(acme)
     operator.start()
 
@@ -126,6 +128,8 @@ def test_deleting_it_during_a_run_stops_the_child(
 
     eventually(lambda: parent_of(child) < 0, 10)
     assert not rows_written(acme.org)
+    [record] = acme.org.rows("Metronome_Sync_Run__c")
+    assert record["Outcome__c"] == "Failed", "no other run comes to close it"
     assert operator.probe("/healthz")[0] == 200
     acme.metronome.faults.clear()
     space.start(acme)

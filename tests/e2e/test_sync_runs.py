@@ -1,5 +1,6 @@
 """The Sync Run records that cycles leave in the org."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -7,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from metronome_salesforce.report import Outcome
+from metronome_salesforce.report import Outcome, Trigger
+from metronome_salesforce.sandbox.salesforce import INTEGRATION
 from metronome_salesforce.stepping import CycleStoppedError
 from tests.expectation import CUSTOMER, INVOICE
-from tests.stage import Stage
+from tests.package.versions import own_set
+from tests.stage import PERMISSION_SET, Stage
 
 RUN = "Metronome_Sync_Run__c"
 Json = dict[str, Any]
@@ -120,6 +123,23 @@ async def test_a_failed_cycle_is_told_if_it_got_so_far(stage: Stage) -> None:
     assert run["Summary__c"] == report.message
 
 
+async def test_a_run_that_may_not_write_a_field_leaves_a_record(stage: Stage) -> None:
+    """In Salesforce, too, the newest record tells that the sync stands still, and why."""
+    await later(stage)
+    field = "Metronome_Usage__c.Value__c"
+    assert (deployed := stage.org.deploy(own_set(field))).success, deployed.problems
+    stage.org.assign_permission_set(INTEGRATION, "Ours")
+    stage.org.revoke_permission_set(INTEGRATION, PERMISSION_SET)
+    await later(stage, dry_run=True)
+    assert len(runs(stage)) == 1, "a dry run leaves none"
+    await later(stage)
+
+    _, failed = runs(stage)
+    assert (failed["Outcome__c"], failed["Is_Latest__c"]) == ("Failed", True)
+    assert f"cannot see {field}" in failed["Summary__c"]
+    assert {sobject for sobject, _ in stage.org.statistics.rows} == {RUN}
+
+
 async def test_old_records_go_and_those_of_other_syncs_stay(stage: Stage) -> None:
     other = {
         "Run_ID__c": "other",
@@ -136,7 +156,54 @@ async def test_old_records_go_and_those_of_other_syncs_stay(stage: Stage) -> Non
     assert stage.org.count(RUN) == 3
 
 
-async def test_the_record_of_a_run_that_was_stopped_is_closed_by_the_next(stage: Stage) -> None:
+async def test_tries_that_fail_alike_share_one_record(stage: Stage) -> None:
+    """As they share a line in the status: else a night of tries would leave nothing else."""
+    stage.org.add_validation_rule(
+        INVOICE, "NoDrafts", lambda row: row["Status__c"] == "Draft", "Drafts are not wanted here"
+    )
+    await later(stage)
+    stage.metronome.faults.add("GET /v1/customers", status=403, times=9999)
+    await later(stage)
+    for _ in range(3):
+        await later(stage, trigger=Trigger.RETRY)
+    ended = stage.now
+    await later(stage)
+    stage.metronome.faults.clear()
+    await later(stage, trigger=Trigger.RETRY)
+
+    assert [(run["Outcome__c"], run["Trigger__c"]) for run in runs(stage)] == [
+        ("PartiallyFailed", "Schedule"),
+        ("Failed", "Retry"),
+        ("Failed", "Schedule"),
+        ("PartiallyFailed", "Retry"),
+    ]
+    shared = runs(stage)[1]
+    assert shared["Started_At__c"] == ended.strftime("%Y-%m-%dT%H:%M:%S.000+0000")
+    assert [run["Is_Latest__c"] for run in runs(stage)] == [False, False, False, True]
+
+
+async def test_tries_that_were_killed_count_as_failed_alike(stage: Stage) -> None:
+    """Records that nobody closed, of one run after the other."""
+    await later(stage)
+    killed = stage.now
+    for number in range(3):
+        killed += timedelta(minutes=1)
+        fields = {
+            "Run_ID__c": f"killed-{number}",
+            "Sync__c": "billing/production",
+            "Trigger__c": "Retry" if number else "Schedule",
+            "Outcome__c": "Running",
+            "Started_At__c": killed.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+        stage.org.insert(RUN, fields, username=stage.clerk())
+    stage.metronome.faults.add("GET /v1/customers", status=403, times=9999)
+    await later(stage, trigger=Trigger.RETRY)
+
+    assert [run["Outcome__c"] for run in runs(stage)] == ["Succeeded", "Failed"]
+
+
+async def stopped(stage: Stage) -> None:
+    """A cycle that is stopped in its middle."""
     stop = threading.Event()
 
     def stopping() -> dict[str, Any]:
@@ -146,9 +213,56 @@ async def test_the_record_of_a_run_that_was_stopped_is_closed_by_the_next(stage:
     stage.relinked = stopping
     with pytest.raises(CycleStoppedError):
         await stage.cycle(stop=stop)
+    stage.relinked = None
+
+
+async def test_a_run_that_is_stopped_says_so_itself(stage: Stage) -> None:
+    """No other run may come that could: the sync may be suspended, or gone."""
+    await stopped(stage)
+
+    [left] = runs(stage)
+    assert (left["Outcome__c"], left["Is_Latest__c"]) == ("Failed", True)
+    assert left["Finished_At__c"]
+    assert left["Summary__c"].startswith("The run was stopped before its end")
+    await later(stage)
+    assert [(run["Outcome__c"], run["Is_Latest__c"]) for run in runs(stage)] == [
+        ("Failed", False),
+        ("Succeeded", True),
+    ]
+
+
+async def test_a_run_that_is_cancelled_says_so_once_its_call_has_ended(stage: Stage) -> None:
+    """As the operator stops it: a session serves one call at a time."""
+    loop, opened = asyncio.get_running_loop(), False
+
+    def heard(request: Any) -> None:
+        nonlocal opened
+        if opened and request.path.endswith("/query"):
+            stage.salesforce.faults.add("GET */query*", delay=0.5, times=1)
+            loop.call_soon_threadsafe(cycle.cancel)
+        opened = opened or "composite/sobjects" in request.path
+
+    stage.salesforce.on_request = heard
+    cycle = asyncio.ensure_future(stage.cycle())
+    with pytest.raises(asyncio.CancelledError):
+        await cycle
+
+    [left] = runs(stage)
+    assert left["Outcome__c"] == "Failed"
+    assert left["Summary__c"].startswith("The run was stopped before its end")
+
+
+async def test_a_record_that_nobody_closed_is_closed_by_the_next_run(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after a run that was killed; here the org does not take the end."""
+    stage.org.add_validation_rule(
+        RUN, "NoEnd", lambda row: row["Outcome__c"] == "Failed", "Not now"
+    )
+    await stopped(stage)
+    assert "is not written" in caplog.text
     [left] = runs(stage)
     assert (left["Outcome__c"], left["Finished_At__c"]) == ("Running", None)
-    stage.relinked = None
     await later(stage)
 
     first, second = runs(stage)

@@ -1,6 +1,7 @@
 """Other versions of the package than today's, as zips: an older one as it was, and made-up ones."""
 
 import io
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -73,3 +74,25 @@ def changed(path: str, old: str, new: str) -> bytes:
 def of_version(version: str) -> bytes:
     """Today's package under another version."""
     return changed(RECORD, ">0.1.0<", f">{version}<")
+
+
+def without(content: bytes, holding: str, element: str) -> bytes:
+    """A metadata file without the one element that holds what a pattern finds."""
+    pattern = rf"<{element}>(?:(?!</{element}>).)*?{holding}.*?</{element}>"
+    text, count = re.subn(pattern, "", content.decode(), flags=re.DOTALL)
+    assert count == 1
+    return text.encode()
+
+
+def own_set(hidden: str = "") -> bytes:
+    """A permission set of the org's own, "Ours", with what the integration's has but the version.
+
+    And but for one field, if one is `hidden`.
+    """
+    content = package_files()["permissionsets/Metronome_Integration.permissionset"]
+    content = without(content, "<enabled>true</enabled>", "customMetadataTypeAccesses")
+    if hidden:
+        content = without(content, rf"<field>{re.escape(hidden)}</field>", "fieldPermissions")
+    return md.package_zip(
+        {"permissionsets/Ours.permissionset": content.decode()}, {"PermissionSet": ["Ours"]}
+    )

@@ -506,6 +506,10 @@ STATUS: Json = {
     "unsuccessfulRuns": 1,
     "failedAttempts": 0,
     "progress": {"stage": "Apply", "done": 1, "total": 2},
+    "package": {
+        "installedVersion": "0.1.0",
+        "refused": {"digest": "0123", "generation": 1, "reason": "PackageRefused", "message": "m"},
+    },
     "customers": {"total": 9, "linked": 2, "orphaned": 7, "archived": 1},
     "currentSpend": {"linked": {"USD": "12.50"}, "orphaned": {}},
     "lastRun": {

@@ -200,6 +200,7 @@ def test_rows_go_on_to_be_rejected_until_a_run_writes_without(metrics: Metrics) 
         ("True", "Newer", "newer"),
         ("True", "Outdated", "outdated"),
         ("True", "UpgradeNotAllowed", "outdated"),
+        ("True", "VersionUnknown", "unknown"),
         ("False", "PackageMissing", "missing"),
         ("Unknown", "PermissionSetNotAssigned", "unknown"),
     ],

@@ -10,7 +10,8 @@ from metronome_salesforce.errors import RetriableError
 from metronome_salesforce.salesforce.deploying import DeployReport, Problem, deploy
 from metronome_salesforce.salesforce.failures import RefusedError
 from metronome_salesforce.salesforce.installing import is_older
-from tests.unit.salesforce_server import Answer, ScriptedSalesforce, refusal
+from metronome_salesforce.stepping import CycleStoppedError
+from tests.unit.salesforce_server import Answer, Asked, ScriptedSalesforce, refusal
 from tests.unit.test_salesforce_session import session_of
 
 DEPLOY_ID = "0AfAx0000000001KAA"
@@ -29,15 +30,17 @@ def counted(number: int) -> Answer:
 
 
 def deployed(*answers: Answer, waits: list[float] | None = None) -> DeployReport:
-    with ScriptedSalesforce(STARTED, *answers) as server, session_of(server.url) as session:
+    # The end is looked at twice: that it has come, and then in detail.
+    script = (STARTED, *answers, answers[-1])
+    with ScriptedSalesforce(*script) as server, session_of(server.url) as session:
         return deploy(session, b"PK", sleep=(waits if waits is not None else []).append)
 
 
 def test_the_zip_and_the_options_are_two_parts_of_one_request() -> None:
     end = looked("Succeeded", done=True, success=True)
-    with ScriptedSalesforce(STARTED, end) as server, session_of(server.url) as session:
+    with ScriptedSalesforce(STARTED, end, end) as server, session_of(server.url) as session:
         deploy(session, b"PK\x03\x04\r\n", check_only=True, sleep=lambda _: None)
-        start, look = server.asked
+        start, look, detailed = server.asked
 
     assert (start.method, start.path) == ("POST", "/services/data/v66.0/metadata/deployRequest")
     header = f"Content-Type: {start.headers['Content-Type']}\r\n\r\n".encode()
@@ -51,7 +54,8 @@ def test_the_zip_and_the_options_are_two_parts_of_one_request() -> None:
     assert "testLevel" not in options, "without Apex there is nothing to test"
     assert file.get_content_type() == "application/zip"
     assert b"PK\x03\x04\r\n" in start.body
-    assert (look.path, look.query) == (f"{start.path}/{DEPLOY_ID}", {"includeDetails": "true"})
+    assert (look.path, look.query) == (f"{start.path}/{DEPLOY_ID}", {})
+    assert (detailed.path, detailed.query) == (look.path, {"includeDetails": "true"})
 
 
 def test_it_is_looked_at_less_and_less_often_and_told_each_time() -> None:
@@ -65,7 +69,8 @@ def test_it_is_looked_at_less_and_less_often_and_told_each_time() -> None:
         ],
         looked("Succeeded", done=True, success=True, numberComponentsDeployed=9),
     ]
-    with ScriptedSalesforce(STARTED, *answers) as server, session_of(server.url) as session:
+    script = (STARTED, *answers, answers[-1])
+    with ScriptedSalesforce(*script) as server, session_of(server.url) as session:
         report = deploy(
             session, b"PK", progress=lambda *step: told.append(step), sleep=waits.append
         )
@@ -83,12 +88,61 @@ def test_it_is_looked_at_less_and_less_often_and_told_each_time() -> None:
 
 def test_an_org_that_does_not_come_to_an_end_is_left_after_half_an_hour() -> None:
     waits: list[float] = []
-    with pytest.raises(RetriableError) as raised:
-        deployed(*[looked("InProgress")] * 1000, waits=waits)
+    with (
+        ScriptedSalesforce(by=never_done) as server,
+        session_of(server.url) as session,
+        pytest.raises(RetriableError) as raised,
+    ):
+        deploy(session, b"PK", sleep=waits.append)
 
     assert raised.value.reason == "PackageDeploySlow"
     assert DEPLOY_ID in raised.value.message
     assert 1700 < sum(waits) < 1900
+    assert [one.method for one in server.asked].count("PATCH") == 1
+    assert_cancelled(server.asked[-1])
+
+
+@pytest.mark.parametrize("how", [KeyboardInterrupt, CycleStoppedError])
+def test_who_stops_waiting_asks_the_org_to_give_it_up(how: type[BaseException]) -> None:
+    def stopping(_status: str, _done: int, _total: int) -> None:
+        raise how
+
+    with (
+        ScriptedSalesforce(by=never_done) as server,
+        session_of(server.url) as session,
+        pytest.raises(how),
+    ):
+        deploy(session, b"PK", progress=stopping)
+
+    assert_cancelled(server.asked[-1])
+
+
+def test_an_org_that_cannot_be_asked_any_more_is_asked_once() -> None:
+    """Who is stopped has little time."""
+
+    def broken(call: Asked) -> Answer:
+        return Answer(status=503) if call.method == "PATCH" else never_done(call)
+
+    with (
+        ScriptedSalesforce(by=broken) as server,
+        session_of(server.url) as session,
+        pytest.raises(RetriableError) as raised,
+    ):
+        deploy(session, b"PK", sleep=lambda _: None)
+
+    assert raised.value.reason == "PackageDeploySlow"
+    assert [one.method for one in server.asked].count("PATCH") == 1
+
+
+def never_done(call: Asked) -> Answer:
+    """An org that has other deploys to work off first."""
+    return STARTED if call.method == "POST" else looked("Pending")
+
+
+def assert_cancelled(call: Asked) -> None:
+    """That was the call by which a deploy is given up (Metadata API, REST)."""
+    assert (call.method, call.path.rpartition("/")[2]) == ("PATCH", DEPLOY_ID)
+    assert call.json == {"deployResult": {"status": "Canceling"}}
 
 
 def test_problems_are_told_whether_one_or_many() -> None:

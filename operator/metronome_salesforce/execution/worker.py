@@ -25,6 +25,7 @@ from metronome_salesforce.execution.running import run_sync
 from metronome_salesforce.inputs import SyncInputs
 from metronome_salesforce.linking import LinkRequest
 from metronome_salesforce.planning import Place
+from metronome_salesforce.ports import Refusal
 from metronome_salesforce.report import CycleReport, Trigger
 from metronome_salesforce.spec import MetronomeSync
 from metronome_salesforce.stepping import CycleStoppedError
@@ -92,6 +93,7 @@ async def _run(
         rejected_since={what: date.fromisoformat(day) for what, day in rejected_since.items()},
         links=_links(request.get("links")),
         retained=frozenset(request.get("retained") or ()),
+        refusal=Refusal(**refusal) if (refusal := request.get("refusal")) else None,
     )
     observers = Observers(_Teller(channel).progress, relinked=news.take)
     cycle = asyncio.ensure_future(

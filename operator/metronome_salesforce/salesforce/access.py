@@ -23,14 +23,14 @@ _NAMED = 10
 
 def check_access(
     session: Session, mappings: Sequence[ObjectMapping], state: OrgState | None = None
-) -> OrgState:
+) -> None:
     """Sign in, read the org's limits (unless `state` has them), describe all objects.
 
     Raises as `org_state` and `check_described`.
     """
-    state = state or org_state(session)
+    if state is None:
+        org_state(session)
     check_described(session, mappings)
-    return state
 
 
 def check_described(session: Session, mappings: Sequence[ObjectMapping]) -> None:

@@ -33,6 +33,7 @@ Kind = Literal[
     "package", "object", "field", "object access", "field access", "permission set", "assignment"
 ]
 Remedy = Literal["deploy", "assign"]
+_NEEDED: frozenset[Kind] = frozenset({"object", "field", "object access", "field access"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,8 @@ class PackageCheck:
     """What was found; `version` is None where the user sees none, `ours` the operator's.
 
     `username` is that of the integration user. `sets_visible` tells whether it sees permission
-    sets, `namespaced` whether the package is a managed one.
+    sets, `assigned` whether it sees that it has the integration's, `namespaced` whether the package
+    is a managed one.
     """
 
     version: str | None
@@ -58,7 +60,13 @@ class PackageCheck:
     username: str
     findings: tuple[Finding, ...]
     sets_visible: bool = True
+    assigned: bool = True
     namespaced: bool = False
+
+    @property
+    def suffices(self) -> bool:
+        """Whether no object, field or right is missing that the operator needs."""
+        return not any(one.kind in _NEEDED for one in self.findings)
 
 
 def check_package(session: Session) -> PackageCheck:
@@ -67,11 +75,12 @@ def check_package(session: Session) -> PackageCheck:
     Raises ConfigError and RetriableError for what has nothing to do with the package.
     """
     session.sign_in()
+    access.org_state(session)
     return look_at_package(session)
 
 
 def look_at_package(session: Session) -> PackageCheck:
-    """The same for a session that is signed in already."""
+    """The same for a session that is signed in, to an org that serves its API version."""
     version, rights = installed_version(session), integration_access(session)
     return PackageCheck(
         version,
@@ -79,6 +88,7 @@ def look_at_package(session: Session) -> PackageCheck:
         username_of(session),
         tuple(_findings(session, version, rights)),
         sets_visible=rights.visible,
+        assigned=rights.assigned,
         namespaced=bool(session.namespace),
     )
 
@@ -91,15 +101,20 @@ def _findings(session: Session, version: str | None, rights: Access) -> Iterator
     for name in (INTEGRATION_SET, USER_SET, ADMIN_SET) if rights.visible else ():
         if permission_set_id(session, name) is None:
             yield Finding("permission set", name, "is not in the org", "deploy")
-    if rights.set_id is not None and not rights.assigned:
+    needed = [
+        finding
+        for mapping in (*PACKAGED, ACCOUNT_SUMMARY)
+        for finding in _of_object(session, mapping, rights)
+    ]
+    # Who has all that by a set of the org's own needs no other, and a cycle assigns none.
+    if needed and rights.set_id is not None and not rights.assigned:
         yield Finding(
             "assignment",
             INTEGRATION_SET,
             "is not assigned to the integration user",
             "assign",
         )
-    for mapping in (*PACKAGED, ACCOUNT_SUMMARY):
-        yield from _of_object(session, mapping, rights)
+    yield from needed
 
 
 def _of_object(session: Session, mapping: ObjectMapping, rights: Access) -> Iterator[Finding]:

@@ -5,23 +5,27 @@ Salesforce works it off by itself and keeps all of it or nothing (Metadata API, 
 """
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from urllib3.fields import RequestField
 from urllib3.filepost import encode_multipart_formdata
 
-from metronome_salesforce.errors import RetriableError
+from metronome_salesforce.errors import ProductError, RetriableError
 from metronome_salesforce.salesforce.session import Session
+
+logger = logging.getLogger(__name__)
 
 _RESOURCE = "metadata/deployRequest"
 _LONGEST = 1800.0
+_CANCELED = "Canceled"
 _FIRST_PAUSE, _LONGEST_PAUSE, _SLOWER = 0.5, 5.0, 1.5
 
 Progress = Callable[[str, int, int], None]
-"""Told the status, how many components are done, and of how many."""
+"""Told the status, how many components are done, and of how many; may raise to stop waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,11 @@ class DeployReport:
     problems: tuple[Problem, ...]
     message: str
 
+    @property
+    def canceled(self) -> bool:
+        """Whether somebody in the org has stopped it."""
+        return self.status == _CANCELED
+
 
 def deploy(
     session: Session,
@@ -60,7 +69,8 @@ def deploy(
     """Deploy a zip, or (`check_only`) let the org say what it would do.
 
     Raises ConfigError (RefusedError when the user may not deploy) and RetriableError, also when the
-    org is not done after half an hour.
+    org is not done after half an hour. Nobody waits for it then, nor when `progress` raises, and
+    the org is asked to give it up: it works off one deploy after the other.
     """
     options = {
         "allowMissingFiles": False,
@@ -79,26 +89,59 @@ def deploy(
     body, content_type = encode_multipart_formdata([settings, file])
     started = session.call(_RESOURCE, method="POST", content=(content_type, body))
     deploy_id = str(started["id"])
+    try:
+        return _ended(session, deploy_id, progress, sleep)
+    except ProductError:
+        raise
+    except BaseException:
+        _cancel(session, deploy_id)
+        raise
+
+
+def _ended(
+    session: Session, deploy_id: str, progress: Progress, sleep: Callable[[float], None]
+) -> DeployReport:
+    """Wait for the end of a deploy, and tell how it ended."""
     pause, waited = _FIRST_PAUSE, 0.0
     while True:
-        answer = session.call(f"{_RESOURCE}/{deploy_id}", params={"includeDetails": "true"})
-        result = answer["deployResult"]
+        result = _look(session, deploy_id)
         progress(
             str(result["status"]),
             int(result.get("numberComponentsDeployed") or 0),
             int(result.get("numberComponentsTotal") or 0),
         )
         if result.get("done") is True:
-            return _report(deploy_id, result)
+            # Hundreds of components, each with a line of its own: asked for once.
+            return _report(deploy_id, _look(session, deploy_id, includeDetails="true"))
         if waited >= _LONGEST:
+            _cancel(session, deploy_id)
             raise RetriableError(
                 "PackageDeploySlow",
                 f"the org has not finished the deploy {deploy_id} of the Metronome package after "
-                f"{_LONGEST / 60:.0f} minutes; look at it in Setup, Deployment Status",
+                f"{_LONGEST / 60:.0f} minutes, and was asked to give it up; look at it in Setup, "
+                "Deployment Status",
             )
         sleep(pause)
         waited += pause
         pause = min(pause * _SLOWER, _LONGEST_PAUSE)
+
+
+def _look(session: Session, deploy_id: str, **params: str) -> Mapping[str, Any]:
+    answer = session.call(f"{_RESOURCE}/{deploy_id}", params=params)
+    result: Mapping[str, Any] = answer["deployResult"]
+    return result
+
+
+def _cancel(session: Session, deploy_id: str) -> None:
+    """Ask the org, once, to give a deploy up (Metadata API, Cancel a Deployment with REST)."""
+    policy, session.policy = session.policy, replace(session.policy, attempts=1)
+    try:
+        body = {"deployResult": {"status": "Canceling"}}
+        session.call(f"{_RESOURCE}/{deploy_id}", method="PATCH", body=body)
+    except ProductError as error:  # it has ended meanwhile, or nobody answers
+        logger.warning("the deploy %s may go on in the org: %s", deploy_id, error.message)
+    finally:
+        session.policy = policy
 
 
 def _report(deploy_id: str, result: Mapping[str, Any]) -> DeployReport:

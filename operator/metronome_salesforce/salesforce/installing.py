@@ -9,12 +9,13 @@ permission set of its own. Whose sets are whose can be seen only by users who ma
 (Object Reference, PermissionSet), so an integration user as bare as it should be cannot tell.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
-from metronome_salesforce.errors import ConfigError
-from metronome_salesforce.ports import PackageState
+from metronome_salesforce.errors import ConfigError, RetriableError
+from metronome_salesforce.ports import PackageState, Refusal
 from metronome_salesforce.salesforce.deploying import DeployReport, Progress, deploy
 from metronome_salesforce.salesforce.failures import PERMISSION_SET, RefusedError
 from metronome_salesforce.salesforce.package import (
@@ -28,7 +29,7 @@ from metronome_salesforce.salesforce.package import (
 from metronome_salesforce.salesforce.reading import literal
 from metronome_salesforce.salesforce.session import Session
 
-NEVER, IF_MISSING, ALWAYS = "Never", "IfMissing", "Always"
+NEVER, ALWAYS = "Never", "Always"
 DEPLOY_COMMAND = "metronome-salesforce package deploy"
 
 _SHOWN = 3
@@ -50,11 +51,23 @@ _REFUSED = frozenset({
     "INVALID_TYPE_FOR_OPERATION", "INVALID_TYPE",
 })  # fmt: skip
 _UNKNOWN_TO_USER = frozenset({"INVALID_TYPE", "INVALID_FIELD"})
-_INSUFFICIENT = re.compile(r"insufficient (access|privileges)|INSUFFICIENT_ACCESS", re.IGNORECASE)
+_UNTIL = (
+    "The same package is sent again when a cycle is requested, or the spec or a Secret changes; "
+    "another one that the operator brings is sent at once."
+)
+_OF_ACCESS = re.compile(r"insufficient|privilege", re.IGNORECASE)
 
 
 class NotAllowedError(ConfigError):
     """The user lacks a right that is needed to install or to assign."""
+
+
+class PackageRefusedError(ConfigError):
+    """The org does not take the package, or somebody there stopped it."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason, refusal.message)
+        self.refusal = refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +120,15 @@ def prepare(
     *,
     dry_run: bool = False,
     progress: Progress = _silent,
+    refusal: Refusal | None = None,
 ) -> PackageState:
     """Install or upgrade the package as `policy` says, and tell what the org has then.
 
     `lacking` is what keeps the user from working with the org as it is. Never: only look.
     IfMissing: deploy to an org without the package, and assign its permission set, if something is
     lacking. Always: upgrade an older one as well. Never downgrades; a dry run and an org whose
-    package has a namespace are only looked at. What keeps it from being installed is in the state,
+    package has a namespace are only looked at. What the org has refused, as `refusal` tells, is not
+    sent again: its answer is repeated. What keeps it from being installed is in the state,
     as reason and sentence; raises ConfigError and RetriableError for what has nothing to do with
     the package.
     """
@@ -122,18 +137,30 @@ def prepare(
     if lacking is not None or version is None:
         access = integration_access(session)
         if lacking is None and not access.assigned:
-            return _of_unknown_version()
+            return _of_unknown_version(session, access)
         if lacking is not None and _is_unprovided(access, version):
             if looks_only or not access.visible:
                 return _absent(session, policy, lacking, access, dry_run=dry_run)
             try:
-                done = _provide(session, access, progress)
+                done = _provide(session, access, progress, refusal)
             except ConfigError as error:
-                return _not_provided(error, access)
+                return _not_provided(error, lacking, access)
             version = installed_version(session)
     may_upgrade = policy == ALWAYS and not looks_only
-    state = _compared(session, version, progress, may_upgrade=may_upgrade)
-    return replace(state, message=done, changed=True) if done and not state.lacking else state
+    try:
+        state = _compared(session, version, progress, refusal, may_upgrade=may_upgrade)
+    except RetriableError as error:
+        if lacking is not None:
+            raise
+        # The org has all that is needed now: an upgrade can wait, and the cycle need not.
+        state = PackageState(
+            version, installed=True, reason=error.reason, message=error.message, lacking=True
+        )
+    if not done:
+        return state
+    if state.changed or state.lacking:
+        done = f"{done} {state.message}"
+    return replace(state, message=done, changed=True)
 
 
 def _is_unprovided(access: Access, version: str | None) -> bool:
@@ -141,18 +168,20 @@ def _is_unprovided(access: Access, version: str | None) -> bool:
     return not access.assigned if access.visible else version is None
 
 
-def _provide(session: Session, access: Access, progress: Progress) -> str:
+def _provide(session: Session, access: Access, progress: Progress, refusal: Refusal | None) -> str:
     """Deploy the package to an org without it, and assign its permission set; what was done."""
     done = f'The permission set "{PERMISSION_SET}" was assigned to the integration user.'
     if access.set_id is None:
-        _install(session, progress)
+        _install(session, progress, refusal)
         done = f"The Metronome package {package_version()} was installed."
     assign(session, INTEGRATION_SET, session.user_id or "")
     return done
 
 
-def _not_provided(error: ConfigError, access: Access) -> PackageState:
+def _not_provided(error: ConfigError, lacking: ConfigError, access: Access) -> PackageState:
     """Why the package could not be installed, or not be given to the user."""
+    if not _is_missing(lacking):
+        return replace(_partial(lacking, error.message), refusal=_refusal_in(error))
     missing = access.set_id is None and error.reason != "PermissionSetNotAssigned"
     return PackageState(
         None,
@@ -160,11 +189,37 @@ def _not_provided(error: ConfigError, access: Access) -> PackageState:
         reason="PackageMissing" if isinstance(error, NotAllowedError) and missing else error.reason,
         message=error.message,
         lacking=True,
+        refusal=_refusal_in(error),
+    )
+
+
+def _refusal_in(error: ConfigError) -> Refusal | None:
+    return error.refusal if isinstance(error, PackageRefusedError) else None
+
+
+def _is_missing(lacking: ConfigError) -> bool:
+    """Whether the user sees an object too few, and not only less of one than it needs."""
+    return lacking.reason == "PackageMissing"
+
+
+def _partial(lacking: ConfigError, remedy: str) -> PackageState:
+    """All objects are to be seen, so that nobody can say that the package is missing."""
+    return PackageState(
+        None,
+        installed=None,
+        reason=lacking.reason,
+        message=f"{lacking.message}. {remedy}",
+        lacking=True,
     )
 
 
 def _compared(
-    session: Session, version: str | None, progress: Progress, *, may_upgrade: bool
+    session: Session,
+    version: str | None,
+    progress: Progress,
+    refusal: Refusal | None,
+    *,
+    may_upgrade: bool,
 ) -> PackageState:
     """The state of an org that has the package, in some version, and gives it to the user."""
     ours = package_version()
@@ -193,11 +248,16 @@ def _compared(
             lacking=True,
         )
     try:
-        _install(session, progress)
+        _install(session, progress, refusal)
     except ConfigError as error:
         reason = "UpgradeNotAllowed" if isinstance(error, NotAllowedError) else error.reason
         return PackageState(
-            version, installed=True, reason=reason, message=error.message, lacking=True
+            version,
+            installed=True,
+            reason=reason,
+            message=error.message,
+            lacking=True,
+            refusal=_refusal_in(error),
         )
     return PackageState(
         installed_version(session),
@@ -208,14 +268,18 @@ def _compared(
     )
 
 
-def _of_unknown_version() -> PackageState:
+def _of_unknown_version(session: Session, access: Access) -> PackageState:
+    remedy = f'assign it the permission set "{PERMISSION_SET}" to have that told'
+    if not session.namespace:
+        # It may have the set, of a package from before versions, where it sees no sets at all.
+        remedy = remedy if access.visible else f"to have that told, {_ADMINISTRATOR}"
+        remedy += ", and the package upgraded"
     return PackageState(
         None,
         installed=True,
         reason="VersionUnknown",
         message="The org has what the operator needs, and the integration user does not see of "
-        f'which version it is; assign it the permission set "{PERMISSION_SET}" to have that told, '
-        "and the package upgraded.",
+        f"which version it is; {remedy}.",
     )
 
 
@@ -223,13 +287,14 @@ def _absent(
     session: Session, policy: str, lacking: ConfigError, access: Access, *, dry_run: bool
 ) -> PackageState:
     """The user lacks something, and nothing is done about it now."""
+    if not _is_missing(lacking):
+        return _partial(lacking, _remedy(session, policy, access, dry_run=dry_run))
     if access.set_id is not None:
         return PackageState(
             None,
             installed=None,
             reason="PermissionSetNotAssigned",
-            message=f'The permission set "{PERMISSION_SET}" is not assigned to the integration '
-            f"user; assign it, or {_ADMINISTRATOR}.",
+            message=_unassigned(),
             lacking=True,
         )
     if session.namespace:
@@ -245,41 +310,79 @@ def _absent(
             f"{_ADMINISTRATOR}, or set spec.salesforce.package.install to IfMissing."
         )
     elif not access.visible:
-        return PackageState(
-            None,
-            installed=False if lacking.reason == "PackageMissing" else None,
-            reason=lacking.reason,
-            message=f"{lacking.message}. The integration user can do neither: that takes the "
-            f"permissions {_TO_DEPLOY}, and {_TO_ASSIGN}; {_ADMINISTRATOR}. Nothing was written.",
-            lacking=True,
-        )
-    elif dry_run:
+        sentence = f"{lacking.message}. {_helpless()}"
+    else:
         sentence = (
             "The org has no Metronome package yet. A dry run installs nothing; the next cycle "
             f"does, if the integration user may, or {_ADMINISTRATOR}."
         )
-    else:
-        sentence = lacking.message
     return PackageState(
         None, installed=False, reason="PackageMissing", message=sentence, lacking=True
+    )
+
+
+def _remedy(session: Session, policy: str, access: Access, *, dry_run: bool) -> str:
+    """What mends access that is there in part, beside what is said of the part itself."""
+    if session.namespace:
+        return (
+            "A package with a namespace is not deployed: install its newest version from its own "
+            "page in the org."
+        )
+    if not access.visible:
+        return _helpless()
+    if dry_run and policy != NEVER:
+        return f"A dry run changes nothing; the next cycle does, as {policy} says."
+    if access.set_id is not None:
+        return _unassigned()
+    return f"To have it all, {_ADMINISTRATOR}."
+
+
+def _helpless() -> str:
+    return (
+        "The integration user can do neither: that takes the permissions "
+        f"{_TO_DEPLOY}, and {_TO_ASSIGN}; {_ADMINISTRATOR}. Nothing was written."
+    )
+
+
+def _unassigned() -> str:
+    return (
+        f'The permission set "{PERMISSION_SET}" is not assigned to the integration user; assign '
+        f"it, or {_ADMINISTRATOR}."
     )
 
 
 # -- the steps -------------------------------------------------------------------------------------
 
 
-def _install(session: Session, progress: Progress) -> DeployReport:
+def _install(session: Session, progress: Progress, refusal: Refusal | None) -> None:
+    """Deploy the package, unless the org has said of this very one that it does not take it.
+
+    Nothing of what was refused changes by itself, and a deploy holds up all others of the org.
+    """
+    digest = hashlib.sha256(package_zip(session.api_version)).hexdigest()[:16]
+    if refusal is not None and refusal.digest == digest:
+        raise PackageRefusedError(refusal)
     report = install(session, progress=progress)
     if report.succeeded:
-        return report
+        return
+    reason, sentence = "PackageRefused", _refused_sentence(report)
+    if report.canceled:
+        reason = "PackageDeployCanceled"
+        sentence = (
+            f"Somebody cancelled the deploy {report.id} of the Metronome package in the org, and "
+            "nothing of it was kept."
+        )
+    raise PackageRefusedError(Refusal(digest, reason, f"{sentence} {_UNTIL}"))
+
+
+def _refused_sentence(report: DeployReport) -> str:
     shown = [f"{one.type} {one.name}: {one.text}" for one in report.problems[:_SHOWN]]
     rest = len(report.problems) - len(shown)
     listed = "; ".join(shown or [report.message or report.status])
-    raise ConfigError(
-        "PackageRefused",
+    return (
         f"The org refused the Metronome package, and nothing of it was kept: {listed}"
         + (f"; and {rest} more" if rest > 0 else "")
-        + f". {DEPLOY_COMMAND} --dry-run shows all of it.",
+        + f". {DEPLOY_COMMAND} --dry-run shows all of it. {access_hint(report)}".rstrip()
     )
 
 
@@ -290,6 +393,10 @@ def install(
 
     Raises NotAllowedError when the user may not, ConfigError and RetriableError.
     """
+    # Told by the org itself, before it has worked for nothing: what it says of a component is for
+    # people, and may be about another right. Of the two, this one has no substitute.
+    if _CUSTOMIZE in (lacking_to_install(session) or ()):
+        raise _not_allowed()
     try:
         report = deploy(
             session, package_zip(session.api_version), check_only=check_only, progress=progress
@@ -298,9 +405,14 @@ def install(
         if refused.status != HTTPStatus.FORBIDDEN and refused.code not in _REFUSED:
             raise
         raise _not_allowed() from None
-    if any(_INSUFFICIENT.search(one.text) for one in report.problems):
-        raise _not_allowed()
     return report
+
+
+def access_hint(report: DeployReport) -> str:
+    """What else to think of where a deploy failed and the org speaks of access; mostly empty."""
+    if report.succeeded or not any(_OF_ACCESS.search(one.text) for one in report.problems):
+        return ""
+    return f"A deploy takes the permissions {_TO_DEPLOY}, and an org may ask for more."
 
 
 def _not_allowed() -> NotAllowedError:

@@ -41,7 +41,6 @@ from metronome_salesforce.scope import Scope
 
 _BY_SOBJECT = {mapping.sobject: mapping for mapping in OBJECTS}
 _DRAFT = "Draft"
-_RUNNING = "Running"
 
 # Of the 100,000 characters that Salesforce takes (SOQL limits). What is longer than a URL may be
 # goes in a body: see `Session.query`.
@@ -258,7 +257,7 @@ def horizon(session: Session, lookback: date) -> Horizon:
 
 def past_runs(session: Session, sync: str) -> list[PastRun]:
     """The records of the runs of one MetronomeSync, newest first."""
-    fields = f"Id, {SYNC_RUN.key.api}, Outcome__c, Started_At__c, Is_Latest__c"
+    fields = f"Id, {SYNC_RUN.key.api}, Trigger__c, Outcome__c, Started_At__c, Is_Latest__c"
     select = f"SELECT {fields} FROM {SYNC_RUN.sobject}"  # noqa: S608 -- SOQL of our own names
     found = [
         record
@@ -270,7 +269,8 @@ def past_runs(session: Session, sync: str) -> list[PastRun]:
         PastRun(
             str(record["Id"]),
             str(record[SYNC_RUN.key.api]),
-            running=record["Outcome__c"] == _RUNNING,
+            trigger=str(record["Trigger__c"] or ""),
+            outcome=str(record["Outcome__c"] or ""),
             latest=record["Is_Latest__c"] is True,
         )
         for record in found

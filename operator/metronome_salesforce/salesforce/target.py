@@ -15,7 +15,7 @@ from metronome_salesforce.mapping import (
     ObjectMapping,
 )
 from metronome_salesforce.objects import ACCOUNT_SUMMARY
-from metronome_salesforce.ports import Horizon, OrgState, PackageState, PastRun, Quota
+from metronome_salesforce.ports import Horizon, OrgState, PackageState, PastRun, Quota, Refusal
 from metronome_salesforce.rows import ActualRow, Operation, RowResult, Write
 from metronome_salesforce.salesforce import access, finding, installing, reading, writing
 from metronome_salesforce.salesforce.session import Session
@@ -64,19 +64,25 @@ class SalesforceTarget:
         progress: Callable[[str, int, int], None],
         *,
         dry_run: bool = False,
+        refusal: Refusal | None = None,
     ) -> PackageState:
         """See `installing.prepare`."""
         return installing.prepare(
-            self._session, policy, lacking, dry_run=dry_run, progress=progress
+            self._session,
+            policy,
+            lacking,
+            dry_run=dry_run,
+            progress=progress,
+            refusal=refusal,
         )
 
     def past_runs(self, sync: str) -> list[PastRun]:
         """See `reading.past_runs`."""
         return reading.past_runs(self._session, sync)
 
-    def check(self, mappings: Sequence[ObjectMapping], state: OrgState | None = None) -> OrgState:
+    def check(self, mappings: Sequence[ObjectMapping], state: OrgState | None = None) -> None:
         """See `access.check_access`."""
-        return access.check_access(self._session, mappings, state)
+        access.check_access(self._session, mappings, state)
 
     def horizon(self, lookback: date) -> Horizon:
         """See `reading.horizon`."""
