@@ -29,7 +29,9 @@ class Series:
 
     def __init__(self, name: str, labels: Labels = ()) -> None:
         self._name = name
-        self._names = (*KEY_LABELS, *labels)
+        names = (*KEY_LABELS, *labels)
+        # By their names, as prometheus_client sorts them, too.
+        self._places = sorted((name, place) for place, name in enumerate(names))
         self._values: dict[Key, dict[Labels, float]] = {}
         self._lines: dict[Key, str] = {}
         self._lock = threading.Lock()
@@ -78,8 +80,9 @@ class Series:
         return lines
 
     def _line(self, labels: Labels, value: float) -> str:
-        pairs = zip(self._names, labels, strict=True)
-        told = ",".join(f'{name}="{text.translate(_ESCAPED)}"' for name, text in pairs)
+        told = ",".join(
+            f'{name}="{labels[place].translate(_ESCAPED)}"' for name, place in self._places
+        )
         return f"{self._name}{{{told}}} {float(value)!r}\n"
 
 

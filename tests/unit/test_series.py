@@ -13,19 +13,19 @@ def test_a_value_is_shown_until_it_changes() -> None:
     series.set(ACME, 1, "Plan")
     series.set(OTHER, 2.5, "Plan")
     assert series.render().splitlines() == [
-        'rows{namespace="billing",name="acme",object="Plan"} 1.0',
-        'rows{namespace="sales",name="other",object="Plan"} 2.5',
+        'rows{name="acme",namespace="billing",object="Plan"} 1.0',
+        'rows{name="other",namespace="sales",object="Plan"} 2.5',
     ]
     series.set(ACME, 3, "Plan")
-    assert 'name="acme",object="Plan"} 3.0' in series.render()
-    assert 'name="other",object="Plan"} 2.5' in series.render()
+    assert 'namespace="billing",object="Plan"} 3.0' in series.render()
+    assert 'namespace="sales",object="Plan"} 2.5' in series.render()
 
 
 def test_a_count_begins_at_nought_and_goes_on() -> None:
     series = Series("runs")
     for amount, value in ((0, 0.0), (2, 2.0), (0, 2.0), (1.5, 3.5)):
         series.add(ACME, amount)
-        assert series.render() == f'runs{{namespace="billing",name="acme"}} {value}\n'
+        assert series.render() == f'runs{{name="acme",namespace="billing"}} {value}\n'
 
 
 def test_what_is_replaced_is_gone() -> None:
@@ -33,9 +33,9 @@ def test_what_is_replaced_is_gone() -> None:
     series.replace(ACME, {("linked", "USD"): 1, ("linked", "EUR"): 2})
     series.replace(OTHER, {("linked", "USD"): 3})
     series.replace(ACME, {("linked", "EUR"): 4})
-    assert [line.partition("state=")[2] for line in series.render().splitlines()] == [
-        '"linked",currency="EUR"} 4.0',
-        '"linked",currency="USD"} 3.0',
+    assert [line.partition(",name=")[0] for line in series.render().splitlines()] == [
+        'spend{currency="EUR"',
+        'spend{currency="USD"',
     ]
     series.replace(ACME, {})
     assert "acme" not in series.render()
