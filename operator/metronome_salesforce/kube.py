@@ -10,7 +10,7 @@ reformat times and quote a Secret's content when they refuse it.
 import asyncio
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -136,25 +136,24 @@ class Kube:
             through_proxies=self._through_proxies,
         )
 
-    async def list_syncs(self, namespaces: Sequence[str] = ()) -> list[Json]:
+    def sync_pages(self, namespaces: Sequence[str] = ()) -> AsyncIterator[list[Json]]:
         """All MetronomeSyncs of the namespaces, or of the cluster when none are given."""
-        return await self._list(SYNC_PLURAL, namespaces)
+        return self._pages(SYNC_PLURAL, namespaces)
 
-    async def list_links(self, namespaces: Sequence[str] = ()) -> list[Json]:
+    def link_pages(self, namespaces: Sequence[str] = ()) -> AsyncIterator[list[Json]]:
         """All CustomerLinks of the namespaces, or of the cluster when none are given."""
-        return await self._list(LINK_PLURAL, namespaces)
+        return self._pages(LINK_PLURAL, namespaces)
 
-    async def _list(self, plural: str, namespaces: Sequence[str]) -> list[Json]:
-        found: list[Json] = []
+    async def _pages(self, plural: str, namespaces: Sequence[str]) -> AsyncIterator[list[Json]]:
+        # Page by page, as thousands at once take memory that the process then keeps.
         for namespace in namespaces or (None,):
             query = {"limit": str(_PAGE)}
             while True:
                 page = await self._call("GET", _path(plural, namespace), query=query)
-                found.extend(page["items"])
+                yield page["items"]
                 if not (more := page["metadata"].get("continue")):
                     break
                 query = {"limit": str(_PAGE), "continue": more}
-        return found
 
     async def get_sync(self, namespace: str, name: str) -> Json:
         """The MetronomeSync as it is now."""
