@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from kubernetes import client
+from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from tests.e2e.suite import (
@@ -46,6 +47,7 @@ SYNCS = [
 _AT_ONCE = 8
 _PATIENCE = 30.0
 _WATCH_SECONDS = 3600
+_PAUSE = 0.2
 _PART = 1 << 16
 
 Json = dict[str, Any]
@@ -61,14 +63,18 @@ class Watch:
     """
 
     def __init__(self, cluster: Cluster, plural: str) -> None:
-        self._answer = cluster.custom.list_cluster_custom_object(
+        self._open = partial(
+            cluster.custom.list_cluster_custom_object,
             *(GROUP, VERSION, plural),
             watch=True,
             timeout_seconds=_WATCH_SECONDS,
             _preload_content=False,
         )
+        self._answer = self._open()
+        self._version = 0
         self._bodies: dict[Key, tuple[Json | None, float]] = {}
         self._changed = threading.Condition()
+        self._over = False
         self._thread = threading.Thread(target=self._listen, name=f"watch {plural}", daemon=True)
 
     def __enter__(self) -> Self:
@@ -81,8 +87,11 @@ class Watch:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._answer.shutdown()
-        self._thread.join(_PATIENCE)
+        self._over = True
+        while self._thread.is_alive():
+            with contextlib.suppress(RuntimeError):  # it has just ended by itself
+                self._answer.shutdown()
+            self._thread.join(_PAUSE)
         self._answer.close()
 
     def wait(self, key: Key, check: Check, seconds: float = _PATIENCE) -> float:
@@ -99,17 +108,28 @@ class Watch:
                 self._changed.wait(left)
 
     def _listen(self) -> None:
+        """Read on where a watch ended: the API server ends those of a new kind now and then."""
+        while not self._over:
+            with contextlib.suppress(HTTPError, ApiException):
+                self._read()
+                if not self._over:
+                    time.sleep(_PAUSE)
+                    self._answer.close()
+                    self._answer = self._open(resource_version=str(self._version))
+
+    def _read(self) -> None:
         rest = b""
-        with contextlib.suppress(HTTPError):  # shut down at the end
-            while part := self._answer.read1(_PART):
-                *lines, rest = (rest + part).split(b"\n")
-                moment = time.perf_counter()
-                for line in lines:
-                    self._take(json.loads(line), moment)
+        while part := self._answer.read1(_PART):
+            *lines, rest = (rest + part).split(b"\n")
+            moment = time.perf_counter()
+            for line in lines:
+                self._take(json.loads(line), moment)
 
     def _take(self, event: Json, moment: float) -> None:
         body = event["object"]
         key = (body["metadata"]["namespace"], body["metadata"]["name"])
+        # The first ones, of what is there already, come in no order.
+        self._version = max(self._version, int(body["metadata"]["resourceVersion"]))
         with self._changed:
             gone = event["type"] == "DELETED"
             self._bodies[key] = (None if gone else body, moment)
