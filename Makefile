@@ -68,7 +68,8 @@ test-chart: $(READY) ## Run the tests of the Helm chart, with Helm 3 and 4
 
 # A given cluster is not ours to kill or restart, which is all that test_own.py does, nor to install
 # roles or the chart in, and its audit log, which test_rights.py reads, is out of reach.
-OWN_CLUSTER := test_own.py test_rights.py test_helm.py test_two_operators.py test_outages.py test_silence.py
+OWN_CLUSTER := test_own.py test_rights.py test_helm.py test_two_operators.py test_outages.py \
+  test_silence.py test_load.py
 CLUSTER_ARGS := $(if $(filter 1,$(TEST_USE_KUBECONFIG)),$(addprefix --ignore=tests/controlplane/,$(OWN_CLUSTER)))
 
 .PHONY: test-cluster

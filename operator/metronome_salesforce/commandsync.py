@@ -78,7 +78,9 @@ async def _read(
         inputs, _ = await read_inputs(kube, rules, sync)
         if credentials is not None:
             admin, _ = await read_inputs(kube, rules, _signed_in_by(sync, credentials))
-        links = [_parsed(document) for document in await kube.list_links([namespace])]
+        links = [
+            _parsed(document) async for page in kube.link_pages([namespace]) for document in page
+        ]
     finally:
         kube.close()
     return CommandSync(inputs, _of_sync(sync, links), admin)

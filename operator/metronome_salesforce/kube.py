@@ -10,7 +10,7 @@ reformat times and quote a Secret's content when they refuse it.
 import asyncio
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -115,10 +115,12 @@ class Kube:
             raise KubeError(None, f"no access to a Kubernetes API: {error}") from error
         # Retries belong to the caller, who knows whether the call is still wanted.
         configuration.retries = False
-        configuration.connection_pool_maxsize = _THREADS
+        configuration.connection_pool_maxsize = _THREADS + 1
         self._configuration = configuration
         self._client = _client.ApiClient(configuration)
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="kube")
+        # Pages are megabytes, which the C library goes on to keep for each thread that had one.
+        self._list_pool = ThreadPoolExecutor(1, thread_name_prefix="kube-list")
 
     def connection(self) -> Connection:
         """The connection as it is now; a token that was rotated is read again."""
@@ -136,25 +138,25 @@ class Kube:
             through_proxies=self._through_proxies,
         )
 
-    async def list_syncs(self, namespaces: Sequence[str] = ()) -> list[Json]:
+    def sync_pages(self, namespaces: Sequence[str] = ()) -> AsyncIterator[list[Json]]:
         """All MetronomeSyncs of the namespaces, or of the cluster when none are given."""
-        return await self._list(SYNC_PLURAL, namespaces)
+        return self._pages(SYNC_PLURAL, namespaces)
 
-    async def list_links(self, namespaces: Sequence[str] = ()) -> list[Json]:
+    def link_pages(self, namespaces: Sequence[str] = ()) -> AsyncIterator[list[Json]]:
         """All CustomerLinks of the namespaces, or of the cluster when none are given."""
-        return await self._list(LINK_PLURAL, namespaces)
+        return self._pages(LINK_PLURAL, namespaces)
 
-    async def _list(self, plural: str, namespaces: Sequence[str]) -> list[Json]:
-        found: list[Json] = []
+    async def _pages(self, plural: str, namespaces: Sequence[str]) -> AsyncIterator[list[Json]]:
+        # Page by page, as thousands at once take memory that the process then keeps.
         for namespace in namespaces or (None,):
             query = {"limit": str(_PAGE)}
             while True:
-                page = await self._call("GET", _path(plural, namespace), query=query)
-                found.extend(page["items"])
+                path = _path(plural, namespace)
+                page = await self._call("GET", path, query=query, pool=self._list_pool)
+                yield page["items"]
                 if not (more := page["metadata"].get("continue")):
                     break
                 query = {"limit": str(_PAGE), "continue": more}
-        return found
 
     async def get_sync(self, namespace: str, name: str) -> Json:
         """The MetronomeSync as it is now."""
@@ -304,7 +306,8 @@ class Kube:
 
     def close(self) -> None:
         """End the threads; a call that hangs is left behind."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._list_pool):
+            pool.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
     async def _find(self, path: str, *, seconds: float = _ANSWER_SECONDS) -> Json | None:
@@ -324,6 +327,7 @@ class Kube:
         body: Json | None = None,
         content_type: str = "application/json",
         seconds: float = _ANSWER_SECONDS,
+        pool: ThreadPoolExecutor | None = None,
     ) -> Json:
         def send() -> Json:
             parameters = self._client.param_serialize(
@@ -342,7 +346,7 @@ class Kube:
             return cast(Json, json.loads(data))
 
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, send)
+            return await asyncio.get_running_loop().run_in_executor(pool or self._pool, send)
         except (ApiException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             kind = type(error).__name__
             raise KubeError(None, f"no usable answer from the Kubernetes API: {kind}") from error

@@ -11,8 +11,9 @@ from metronome_salesforce.execution.lease import SharedLease
 from metronome_salesforce.linkqueue import Entry, LinkSet, Look, Turn
 from metronome_salesforce.linkstatus import Hindrance
 from metronome_salesforce.linkwriting import LinkWriter
-from metronome_salesforce.metrics import Key
 from metronome_salesforce.runtime import Runtime
+from metronome_salesforce.series import Key
+from metronome_salesforce.spec import MetronomeSync
 
 Json = dict[str, Any]
 
@@ -26,6 +27,9 @@ class SyncSide(Protocol):
     @property
     def body(self) -> Json:
         """The newest body."""
+
+    def sync(self) -> MetronomeSync:
+        """The newest body as its model; raises ConfigError when it is invalid."""
 
     async def show_links(self, make: Callable[[Json, Moment], Json]) -> None:
         """Patch the status with what `make` makes of the newest; raises GoneError, KubeError."""

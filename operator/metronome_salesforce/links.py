@@ -46,7 +46,7 @@ from metronome_salesforce.runtime import (
     Runtime,
     jitter,
 )
-from metronome_salesforce.spec import MetronomeSync, parse_sync
+from metronome_salesforce.spec import MetronomeSync
 
 logger = logging.getLogger(__name__)
 
@@ -227,7 +227,7 @@ class LinkWorker:
     def _sync_now(self) -> tuple[MetronomeSync | None, Hindrance | None]:
         """The MetronomeSync as it is, and why its links cannot be applied now, if so."""
         try:
-            sync = parse_sync(self._side.body)
+            sync = self._side.sync()
         except ConfigError:
             return None, linkstatus.SYNC_INVALID
         if sync.spec.suspend:

@@ -6,7 +6,7 @@ deleted: nobody is left who could move anything.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
@@ -15,8 +15,8 @@ from metronome_salesforce import linkstatus
 from metronome_salesforce.kube import KubeError
 from metronome_salesforce.linkqueue import Entry, LinkSet, key_of
 from metronome_salesforce.linkwriting import LinkWriter
-from metronome_salesforce.metrics import Key
 from metronome_salesforce.runtime import LONGEST_BACK_OFF, Runtime, jitter
+from metronome_salesforce.series import Key
 
 logger = logging.getLogger(__name__)
 
@@ -64,18 +64,10 @@ class LinkSets:
             links.wake()
         del self._of[uid]
 
-    def listed(self, bodies: Iterable[Json], known: set[str]) -> dict[str, str]:
-        """Take a list; only what was `known` before it was asked for can be missing in it.
-
-        Returns the versions by uid.
-        """
-        versions = {}
-        for body in bodies:
-            versions[body["metadata"]["uid"]] = body["metadata"]["resourceVersion"]
-            self.feed(body)
-        for uid in known - versions.keys():
+    def listed(self, uids: set[str], known: set[str]) -> None:
+        """Forget what is not in a list; only what was `known` before it was asked for can be."""
+        for uid in known - uids:
             self.remove(uid)
-        return versions
 
     async def keep_unserved(self, found: Callable[[Json], None]) -> None:
         """Look for ever after links whose MetronomeSync nobody serves.

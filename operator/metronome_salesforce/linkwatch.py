@@ -9,9 +9,9 @@ import random
 
 from metronome_salesforce.errors import ConfigError, ProductError, RetriableError
 from metronome_salesforce.execution.linkruns import LinkRuns
-from metronome_salesforce.metrics import Key
 from metronome_salesforce.references import read_inputs
 from metronome_salesforce.runtime import Runtime
+from metronome_salesforce.series import Key
 from metronome_salesforce.spec import MetronomeSync
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Every metric of the operator, in a registry that is passed in.
+"""Every metric of the operator: those of MetronomeSyncs are `series`, the rest is in a registry.
 
 Labels are the namespace and name of the MetronomeSync and closed sets of words; never an id or a
 name of a customer, which would leak into monitoring and grow without end. The series of a
@@ -16,14 +16,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    disable_created_metrics,
-)
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -33,13 +26,13 @@ from metronome_salesforce.ports import Quota
 from metronome_salesforce.relinking import LinkReport
 from metronome_salesforce.report import CycleReport, Outcome, Trigger
 from metronome_salesforce.schedule import next_time
+from metronome_salesforce.series import KEY_LABELS, Durations, Family, Key, Series
 from metronome_salesforce.spec import MetronomeSyncSpec
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 PREFIX = "metronome_salesforce"
 _DISTRIBUTION = "metronome-salesforce-operator"
-_SYNC = ("namespace", "name")
 # From a small tenant's seconds to the default deadline of six hours.
 _BUCKETS = (5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 21600)
 _READY = {"True": 1, "False": 0, "Unknown": -1}
@@ -54,27 +47,20 @@ _USUAL = (
     ("none", "unchanged"),
 )
 
-# Else each counter brings along when it was first counted, as a gauge that ends in _created, and
-# rows_created does not look like a time.
-disable_created_metrics()  # type: ignore[no-untyped-call]
-
-Key = tuple[str, str]
-"""Namespace and name of a MetronomeSync."""
 Json = Mapping[str, Any]
-_PerSync = Counter | Gauge | Histogram
 
 
 class Metrics:
     """The metrics of one operator; `key` is always that of the MetronomeSync.
 
-    Without a registry it has one of its own; never the process-wide one, where two would clash.
+    `families` are the metrics of MetronomeSyncs; what is the operator's own is in the registry.
+    Without one it has one of its own; never the process-wide one, where two would clash.
     """
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         registry = registry if registry is not None else CollectorRegistry()
         self.registry = registry
-        self._per_sync: list[_PerSync] = []
-        self._shown: dict[tuple[_PerSync, Key], set[tuple[str, ...]]] = {}
+        self.families: list[Family] = []
         self._created = self._gauge(
             "created_timestamp_seconds", "When the MetronomeSync was created (Unix time)."
         )
@@ -132,14 +118,11 @@ class Metrics:
         self._runs = self._counter(
             "runs", "Cycles that ended, by outcome and by why they ran.", "outcome", "trigger"
         )
-        self._duration = Histogram(
-            f"{PREFIX}_run_duration_seconds",
-            "How long cycles took.",
-            _SYNC,
-            buckets=_BUCKETS,
-            registry=registry,
+        duration = f"{PREFIX}_run_duration_seconds"
+        self._duration = Durations(duration, _BUCKETS)
+        self.families.append(
+            Family(duration, "histogram", "How long cycles took.", KEY_LABELS, self._duration)
         )
-        self._per_sync.append(self._duration)
         self._rows = self._counter(
             "rows",
             "Rows by object type, what they needed and what became of them; dry runs and refused"
@@ -224,15 +207,16 @@ class Metrics:
         registry.register(_Children())
         ProcessCollector(registry=registry)
 
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        gauge = Gauge(f"{PREFIX}_{name}", text, (*_SYNC, *labels), registry=self.registry)
-        self._per_sync.append(gauge)
-        return gauge
+    def _gauge(self, name: str, text: str, *labels: str) -> Series:
+        return self._family(f"{PREFIX}_{name}", "gauge", text, labels)
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        counter = Counter(f"{PREFIX}_{name}", text, (*_SYNC, *labels), registry=self.registry)
-        self._per_sync.append(counter)
-        return counter
+    def _counter(self, name: str, text: str, *labels: str) -> Series:
+        return self._family(f"{PREFIX}_{name}_total", "counter", text, labels)
+
+    def _family(self, name: str, kind: str, text: str, labels: tuple[str, ...]) -> Series:
+        series = Series(name, labels)
+        self.families.append(Family(name, kind, text, (*KEY_LABELS, *labels), series))
+        return series
 
     def show_health(
         self, watch_lags: Callable[[], Mapping[str, float]], list_age: Callable[[], float]
@@ -248,12 +232,12 @@ class Metrics:
 
     def running(self, key: Key, *, now: bool) -> None:
         """Whether a cycle runs now."""
-        self._running.labels(*key).set(int(now))
+        self._running.set(key, int(now))
 
     def ran(self, key: Key, report: CycleReport) -> None:
         """Count a cycle that has ended."""
-        self._runs.labels(*key, report.outcome.value, report.trigger.value).inc()
-        self._duration.labels(*key).observe(report.duration)
+        self._runs.add(key, 1, report.outcome.value, report.trigger.value)
+        self._duration.observe(key, report.duration)
         self.requested(key, report.api_calls)
         if report.quota is not None:
             self.show_quota(key, Quota(report.quota["used"], report.quota["maximum"]))
@@ -274,36 +258,36 @@ class Metrics:
                 ),
             ):
                 if count:
-                    self._rows.labels(*key, name, operation, outcome).inc(count)
+                    self._rows.add(key, count, name, operation, outcome)
 
     def requested(self, key: Key, calls: Iterable[tuple[str, str, str, int]]) -> None:
         """Count requests: (system, endpoint family, HTTP status, count)."""
         for system, family, status, count in calls:
-            self._requests.labels(*key, system, family, status).inc(count)
+            self._requests.add(key, count, system, family, status)
 
     def show_quota(self, key: Key, quota: Quota | None) -> None:
         """Show the org's daily API calls; None: not told."""
         if quota is not None:
-            self._quota_used.labels(*key).set(quota.used)
-            self._quota_max.labels(*key).set(quota.maximum)
-            self._quota_left.labels(*key).set(quota.remaining)
+            self._quota_used.set(key, quota.used)
+            self._quota_max.set(key, quota.maximum)
+            self._quota_left.set(key, quota.remaining)
 
     def linked(self, key: Key, report: LinkReport | None) -> None:
         """Count a link run that has ended; None: it was stopped."""
         outcome = _LINK_STOPPED if report is None else report.outcome.value
-        self._link_runs.labels(*key, outcome).inc()
+        self._link_runs.add(key, 1, outcome)
         for name, count in ({} if report is None else report.moved).items():
-            self._link_rows.labels(*key, name).inc(count)
+            self._link_rows.add(key, count, name)
 
     def noticed(self, key: Key, edits: int) -> None:
         """Count changes that people made in Salesforce."""
-        self._edits.labels(*key).inc(edits)
+        self._edits.add(key, edits)
 
     def show_links(self, key: Key, states: Mapping[str, int], conflicts: int) -> None:
         """Show how many CustomerLinks there are by state, and how many are in conflict."""
         for state, count in states.items():
-            self._links.labels(*key, state).set(count)
-        self._conflicts.labels(*key).set(conflicts)
+            self._links.set(key, count, state)
+        self._conflicts.set(key, conflicts)
 
     def show(self, key: Key, body: Json, spec: MetronomeSyncSpec | None) -> None:
         """Show what the resource says; so a restarted operator knows it at once.
@@ -311,31 +295,31 @@ class Metrics:
         `spec` is that of the body, None while it cannot be used.
         """
         status: Json = body.get("status") or {}
-        self._suspended.labels(*key).set(spec is not None and spec.suspend)
-        self._dry_run.labels(*key).set(spec is not None and spec.dry_run)
+        self._suspended.set(key, spec is not None and spec.suspend)
+        self._dry_run.set(key, spec is not None and spec.dry_run)
         if spec is not None:
             self._begin(key, spec)
-            self._budget.labels(*key).set(spec.salesforce.api_budget_percent / 100)
+            self._budget.set(key, spec.salesforce.api_budget_percent / 100)
         self._show_times(key, body["metadata"].get("creationTimestamp"), status, spec)
         self._show_conditions(key, status)
         self._show_last_run(key, status)
         customers = status.get("customers") or {}
         for state in _CUSTOMER_STATES:
             if state in customers:
-                self._customers.labels(*key, state).set(customers[state])
-        self._replace(self._spend, key, _amounts(status.get("currentSpend") or {}))
+                self._customers.set(key, customers[state], state)
+        self._spend.replace(key, _amounts(status.get("currentSpend") or {}))
 
     def _begin(self, key: Key, spec: MetronomeSyncSpec) -> None:
         """Let counters be there before they count."""
         for ended in Outcome:
-            self._runs.labels(*key, ended.value, Trigger.SCHEDULE.value)
+            self._runs.add(key, 0, ended.value, Trigger.SCHEDULE.value)
         for name in (*spec.objects, ACCOUNT_SUMMARY.name):
             for operation, outcome in _USUAL:
-                self._rows.labels(*key, name, operation, outcome)
+                self._rows.add(key, 0, name, operation, outcome)
         for outcome in (*_LINK_OUTCOMES, _LINK_STOPPED):
-            self._link_runs.labels(*key, outcome)
-        self._edits.labels(*key)
-        self._errors.labels(*key)
+            self._link_runs.add(key, 0, outcome)
+        self._edits.add(key, 0)
+        self._errors.add(key, 0)
 
     def _show_times(
         self, key: Key, created: str | None, status: Json, spec: MetronomeSyncSpec | None
@@ -348,64 +332,54 @@ class Metrics:
             (self._next_run, status.get("nextRunTime")),
             (self._last_end, run.get("finishedAt")),
         ):
-            self._replace(gauge, key, {} if text is None else {(): _time(text).timestamp()})
+            gauge.replace(key, {} if text is None else {(): _time(text).timestamp()})
         since = success or created
         if spec is not None and since is not None:
-            self._success_due.labels(*key).set(next_time(spec, _time(since)).timestamp())
+            self._success_due.set(key, next_time(spec, _time(since)).timestamp())
 
     def _show_conditions(self, key: Key, status: Json) -> None:
         for condition in status.get("conditions") or ():
             match condition["type"]:
                 case "Ready":
-                    self._ready.labels(*key).set(_READY.get(condition["status"], -1))
+                    self._ready.set(key, _READY.get(condition["status"], -1))
                 case "Stalled":
-                    self._stalled.labels(*key).set(condition["status"] == "True")
+                    self._stalled.set(key, condition["status"] == "True")
                 case "Reconciling":
-                    self._waiting.labels(*key).set(condition["reason"] in _WAITING)
+                    self._waiting.set(key, condition["reason"] in _WAITING)
                 case "PackageInstalled":
                     seen = _package_state(condition["status"], condition["reason"])
                     for state in _PACKAGE_STATES:
-                        self._package.labels(*key, state).set(state == seen)
+                        self._package.set(key, state == seen, state)
 
     def _show_last_run(self, key: Key, status: Json) -> None:
-        self._unsuccessful.labels(*key).set(status.get("unsuccessfulRuns") or 0)
+        self._unsuccessful.set(key, status.get("unsuccessfulRuns") or 0)
         run = status.get("lastRun")
         if not run:
             return
         for outcome in Outcome:
-            self._last_outcome.labels(*key, outcome.value).set(run.get("outcome") == outcome.value)
+            self._last_outcome.set(key, run.get("outcome") == outcome.value, outcome.value)
         if "startedAt" in run and "finishedAt" in run:
             took = _time(run["finishedAt"]) - _time(run["startedAt"])
-            self._last_duration.labels(*key).set(max(0.0, took.total_seconds()))
+            self._last_duration.set(key, max(0.0, took.total_seconds()))
         # What a run that wrote nothing does not mend goes on to be refused.
         wrote = run.get("outcome") not in (Outcome.PLANNED, Outcome.REFUSED)
         if wrote and (rows := run.get("rows")):
             refused = {name: counts.get("rejected", 0) for name, counts in rows.items()}
-            self._replace(self._rejected, key, {(name,): one for name, one in refused.items()})
-
-    def _replace(
-        self, gauge: Gauge, key: Key, values: Mapping[tuple[str, ...], float | int]
-    ) -> None:
-        """Set the series of a MetronomeSync to these (by their other labels) and no others."""
-        for labels, value in values.items():
-            gauge.labels(*key, *labels).set(value)
-        for labels in self._shown.get((gauge, key), set()) - values.keys():
-            gauge.remove(*key, *labels)
-        self._shown[gauge, key] = set(values)
+            self._rejected.replace(key, {(name,): one for name, one in refused.items()})
 
     def failed(self, key: Key) -> None:
         """Count an error of our own."""
-        self._errors.labels(*key).inc()
+        self._errors.add(key, 1)
 
     def forget(self, key: Key) -> None:
         """Remove every series of a MetronomeSync that is gone."""
-        for metric in self._per_sync:
-            metric.remove_by_labels(dict(zip(_SYNC, key, strict=True)))
-            self._shown.pop((metric, key), None)
+        for family in self.families:
+            family.series.forget(key)
 
     def render(self) -> bytes:
         """All metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+        of_syncs = "".join(family.render() for family in self.families)
+        return of_syncs.encode() + generate_latest(self.registry)
 
 
 class _Children(Collector):

@@ -30,7 +30,6 @@ from metronome_salesforce.kube import KubeError
 from metronome_salesforce.linkqueue import LinkSet
 from metronome_salesforce.links import CycleLinks, LinkWorker
 from metronome_salesforce.logs import belonging_to
-from metronome_salesforce.metrics import Key
 from metronome_salesforce.references import REFERENCE_REASONS, read_inputs
 from metronome_salesforce.report import CycleReport, Outcome, Retry, Trigger
 from metronome_salesforce.runtime import (
@@ -41,6 +40,7 @@ from metronome_salesforce.runtime import (
     Runtime,
     jitter,
 )
+from metronome_salesforce.series import Key
 from metronome_salesforce.spec import ExecutionSpec, MetronomeSync, parse_sync
 
 logger = logging.getLogger(__name__)
@@ -64,6 +64,7 @@ class SyncWorker:
         self.key: Key = (metadata["namespace"], metadata["name"])
         self._runtime = runtime
         self._body = body
+        self._parsed: tuple[Json, MetronomeSync] | None = None
         self._woken = asyncio.Event()
         self._writing = asyncio.Lock()
         self.lease = SharedLease(SyncLease(runtime.kube, body, runtime.identity, runtime.timing))
@@ -77,6 +78,17 @@ class SyncWorker:
     def body(self) -> Json:
         """The newest body that is known."""
         return self._body
+
+    def sync(self) -> MetronomeSync:
+        """The newest body as its model; raises ConfigError when it is invalid.
+
+        Parsed once for each body: it is looked at several times a minute, and rarely another one.
+        The model's status is empty: the newest one is the body's.
+        """
+        if self._parsed is None or self._parsed[0] is not self._body:
+            document = {name: part for name, part in self._body.items() if name != "status"}
+            self._parsed = (self._body, parse_sync(document))
+        return self._parsed[1]
 
     def offer(self, body: Json) -> None:
         """Take a body if it is newer than the one known, and look again."""
@@ -134,7 +146,7 @@ class SyncWorker:
         self._woken.clear()
         self._show_metrics()
         try:
-            sync = parse_sync(self._body)
+            sync = self.sync()
         except ConfigError as error:
             before = self._status
             await self._show(conditions.stalled(before, self._moment(), error))
@@ -241,7 +253,7 @@ class SyncWorker:
     async def _run_with_lease(self, run: schedule.Run, *, anyway: bool) -> None:
         # What is known here may be older than what the Lease's last holder has written.
         await self._read_again()
-        sync = parse_sync(self._body)
+        sync = self.sync()
         decision = self._decide(sync)
         if isinstance(decision, schedule.WaitUntil) and anyway:
             decision = run
@@ -463,7 +475,7 @@ class SyncWorker:
     def _show_metrics(self) -> None:
         """Show what the newest body says, so that a restarted operator knows it at once."""
         try:
-            spec = parse_sync(self._body).spec
+            spec = self.sync().spec
         except ConfigError:
             spec = None
         self._runtime.metrics.show(self.key, self._body, spec)

@@ -8,15 +8,15 @@ reported to the probes.
 import asyncio
 import logging
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from metronome_salesforce.health import Health
 from metronome_salesforce.kube import KubeError
 from metronome_salesforce.linksets import LinkSets
-from metronome_salesforce.metrics import Key
 from metronome_salesforce.reconciling import SyncWorker
 from metronome_salesforce.runtime import LONGEST_BACK_OFF, Runtime
+from metronome_salesforce.series import Key
 
 logger = logging.getLogger(__name__)
 
@@ -73,23 +73,28 @@ class Syncs:
             await asyncio.sleep(wait * random.uniform(0.9, 1.1))  # noqa: S311 -- spreads load
 
     async def _list(self, namespaces: Sequence[str]) -> bool:
-        """List all resources once; False when that failed for any of them."""
+        """List all resources once; False when that failed for any of them.
+
+        Only what was known before a list was asked for can be missing in it.
+        """
         kube, known, known_links = self._runtime.kube, set(self._tasks), self._links.uids
         try:
-            async with asyncio.timeout(_LIST_SECONDS):
-                self._listed(await kube.list_syncs(namespaces), known)
+            versions = await _fed(kube.sync_pages(namespaces), self._feed)
         except (KubeError, TimeoutError) as error:
             logger.warning("the MetronomeSyncs could not be listed: %s", error or "no answer")
             return False
+        for uid in known - versions.keys():
+            self._end(uid)
+        self._health.listed(versions)
         try:
-            async with asyncio.timeout(_LIST_SECONDS):
-                bodies = await kube.list_links(namespaces)
+            versions = await _fed(kube.link_pages(namespaces), self._feed_link)
         except (KubeError, TimeoutError) as error:
             logger.warning("the CustomerLinks could not be listed: %s", error or "no answer")
             return False
         if self._stopped:
             return True
-        self._health.links_listed(self._links.listed(bodies, known_links))
+        self._links.listed(set(versions), known_links)
+        self._health.links_listed(versions)
         if self._keeping is None:
             # Not before: a MetronomeSync that was not listed yet would seem not to exist.
             self._keeping = asyncio.create_task(self._links.keep_unserved(self._feed))
@@ -105,15 +110,9 @@ class Syncs:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _listed(self, bodies: Iterable[Json], known: set[str]) -> None:
-        """Take a list; only what was `known` before it was asked for can be missing in it."""
-        versions = {}
-        for body in bodies:
-            versions[body["metadata"]["uid"]] = body["metadata"]["resourceVersion"]
-            self._feed(body)
-        for uid in known - versions.keys():
-            self._end(uid)
-        self._health.listed(versions)
+    def _feed_link(self, body: Json) -> None:
+        if not self._stopped:
+            self._links.feed(body)
 
     def _feed(self, body: Json) -> None:
         metadata = body["metadata"]
@@ -167,3 +166,14 @@ class Syncs:
             self._runtime.metrics.forget(key)
         if self._ending.get(key) is asyncio.current_task():
             del self._ending[key]
+
+
+async def _fed(pages: AsyncIterator[list[Json]], feed: Callable[[Json], None]) -> dict[str, str]:
+    """Pass on what a list brings, page by page; the versions by uid of all that it had."""
+    versions: dict[str, str] = {}
+    async with asyncio.timeout(_LIST_SECONDS):
+        async for page in pages:
+            for body in page:
+                versions[body["metadata"]["uid"]] = body["metadata"]["resourceVersion"]
+                feed(body)
+    return versions

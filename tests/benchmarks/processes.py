@@ -22,7 +22,7 @@ PROBE_SECONDS = 10.0
 _ANSWER_SECONDS = 600.0  # a large tenant is generated before its URL is told
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
-_SERVICE_STOP_SECONDS = 10.0
+_SERVICE_STOP_SECONDS = 30.0
 _PAGE = 1024
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SETTINGS = {
@@ -51,7 +51,8 @@ class Service:
             start_new_session=True,  # ctrl-C is for us alone, who end the others in order
         )
         self._lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._listen, name=name, daemon=True).start()
+        self._thread = threading.Thread(target=self._listen, name=name, daemon=True)
+        self._thread.start()
         self.url = ""
 
     def __enter__(self) -> Self:
@@ -99,6 +100,9 @@ class Service:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._thread.join(_SERVICE_STOP_SECONDS)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +177,11 @@ class Operator:
 
     def cpu(self) -> CpuTime:
         """CPU time so far; a child counts once it has ended and was waited for."""
-        stat = _read_text(f"/proc/{self.pid}/stat").rpartition(")")[2].split()
-        user, system, child_user, child_system = (int(ticks) for ticks in stat[11:15])
-        return CpuTime((user + system) / _TICKS, (child_user + child_system) / _TICKS)
+        return cpu_of(self.pid)
 
     def peak(self) -> int:
         """The most resident memory (VmHWM) since it was started, in bytes."""
-        return _peak(self.pid)
+        return peak_of(self.pid)
 
     def child_peak(self) -> int:
         """The peak memory so far of the cycle that runs now, in bytes; 0 when none does."""
@@ -187,7 +189,7 @@ class Operator:
         children = [pid for task in tasks for pid in _read_text(task).split()]
         # Before its exec a child still looks like the operator.
         cycles = [pid for pid in children if "cycle-worker" in _read_text(f"/proc/{pid}/cmdline")]
-        return max(map(_peak, cycles), default=0)
+        return max(map(peak_of, cycles), default=0)
 
     def last_lines(self, count: int = 20) -> str:
         """The end of its log."""
@@ -228,9 +230,26 @@ def _free_port() -> int:
         return port
 
 
-def _peak(pid: int | str) -> int:
+def cpu_of(pid: int) -> CpuTime:
+    """CPU time of a process so far; a child counts once it has ended and was waited for."""
+    stat = _read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    user, system, child_user, child_system = (int(ticks) for ticks in stat[11:15])
+    return CpuTime((user + system) / _TICKS, (child_user + child_system) / _TICKS)
+
+
+def peak_of(pid: int | str) -> int:
+    """The most resident memory (VmHWM) of a process since it was started, in bytes."""
+    return _memory(pid, "VmHWM:")
+
+
+def resident_of(pid: int) -> int:
+    """The resident memory (VmRSS) of a process, in bytes."""
+    return _memory(pid, "VmRSS:")
+
+
+def _memory(pid: int | str, name: str) -> int:
     for line in _read_text(f"/proc/{pid}/status").splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(name):
             return int(line.split()[1]) * _PAGE
     return 0
 

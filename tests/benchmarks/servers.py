@@ -1,6 +1,7 @@
 """One emulated service in a process of its own, so that it takes nothing from what is measured.
 
     python -m tests.benchmarks.servers metronome|salesforce|kubernetes CUSTOMERS
+    python -m tests.benchmarks.servers companies COUNT
 
 Says its URL on a line of standard output, answers one line of JSON to each line of JSON, and ends
 with its standard input. Each answer tells the `calls` since the last one.
@@ -19,6 +20,7 @@ from metronome_salesforce.sandbox.kubernetes import Call, KubernetesSandbox
 from metronome_salesforce.sandbox.metronome import MetronomeSandbox, Tenant
 from metronome_salesforce.sandbox.salesforce import INTEGRATION, SalesforceOrg, SalesforceSandbox
 from metronome_salesforce.sandbox.serving import Served
+from tests.benchmarks.companies import Companies
 from tests.expectation import CUSTOMER, PLACED
 
 USER_AGENT = "benchmark"
@@ -36,10 +38,15 @@ Json = dict[str, Any]
 Answer = Callable[[Json], Json]
 
 
-def main(service: str, customers: int) -> None:
+def main(service: str, count: int) -> None:
     """Serve until standard input ends."""
-    make = {"metronome": metronome, "salesforce": salesforce, "kubernetes": kubernetes}[service]
-    answer, served = make(customers)
+    make: dict[str, Callable[[int], tuple[Answer, Served | Companies]]] = {
+        "metronome": metronome,
+        "salesforce": salesforce,
+        "kubernetes": kubernetes,
+        "companies": companies,
+    }
+    answer, served = make[service](count)
     with served:
         _say({"url": served.url})
         for line in sys.stdin:
@@ -129,6 +136,12 @@ def kubernetes(_customers: int) -> tuple[Answer, Served]:
         }
 
     return answer, served
+
+
+def companies(count: int) -> tuple[Answer, Companies]:
+    """Many small companies at once; see there."""
+    served = Companies(count)
+    return served.answer, served
 
 
 def _where_rows_hang(org: SalesforceOrg) -> Json:

@@ -198,7 +198,10 @@ class ControlPlane:
         certificate = self._folder / "certificates" / "apiserver.crt"
         if not certificate.exists():
             return False
-        context = ssl.create_default_context(cafile=certificate)
+        try:
+            context = ssl.create_default_context(cafile=certificate)
+        except ssl.SSLError:  # it is being written
+            return False
         # Ready is not enough: the API server makes its own namespaces a moment later.
         paths = ("/readyz", "/api/v1/namespaces/default")
         return all(

@@ -121,13 +121,14 @@ def vocabulary() -> dict[str, frozenset[str]]:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     known: dict[str, frozenset[str]] = {"up": _TARGET}
+    for one in metrics.families:
+        endings = ("_bucket", "_sum", "_count") if one.kind == "histogram" else ("",)
+        for ending in endings:
+            more = {"le"} if ending == "_bucket" else set()
+            known[f"{one.name}{ending}"] = _TARGET | frozenset(one.labels) | more
     for collector in list(metrics.registry._collector_to_names):
         if isinstance(collector, MetricWrapperBase):
-            labels = _TARGET | frozenset(collector._labelnames)
-            endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
-            for ending in endings.get(str(collector._type), ("",)):
-                more = {"le"} if ending == "_bucket" else set()
-                known[f"{collector._name}{ending}"] = labels | more
+            known[collector._name] = _TARGET | frozenset(collector._labelnames)
         else:
             for family in collector.collect():
                 for sample in family.samples:

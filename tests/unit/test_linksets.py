@@ -130,5 +130,6 @@ async def test_a_list_that_was_asked_for_before_a_link_ended_does_not_bring_it_b
     desk.sets.feed(body)
     known = desk.sets.uids
     desk.sets.remove(body["metadata"]["uid"])
-    desk.sets.listed([body], known)
+    desk.sets.feed(body)
+    desk.sets.listed({body["metadata"]["uid"]}, known)
     assert links.entries == {}

@@ -171,18 +171,14 @@ def _kind(field: Field) -> str:
 
 def _metrics() -> str:
     registry = CollectorRegistry()
-    Metrics(registry)
+    metrics = Metrics(registry)
+    of_syncs = ((one.name, one.kind, one.labels, one.text) for one in metrics.families)
+    own = (each for one in list(registry._collector_to_names) for each in _families(one))
     return _table(
         ("metric", "type", "labels", "meaning"),
         (
-            (
-                f"`{name}{'_total' if kind == 'counter' else ''}`",
-                kind,
-                ", ".join(f"`{label}`" for label in labels),
-                text,
-            )
-            for collector in list(registry._collector_to_names)
-            for name, kind, labels, text in _families(collector)
+            (f"`{name}`", kind, ", ".join(f"`{label}`" for label in labels), text)
+            for name, kind, labels, text in (*of_syncs, *own)
             if name.startswith("metronome_salesforce_")
         ),
     )
@@ -196,7 +192,8 @@ def _families(collector: Any) -> Iterator[tuple[str, str, tuple[str, ...], str]]
         yield collector._name, str(collector._type), labels, collector._documentation
         return
     for family in collector.collect():
-        yield family.name, family.type, (), family.documentation
+        ending = "_total" if family.type == "counter" else ""
+        yield f"{family.name}{ending}", family.type, (), family.documentation
 
 
 def _alerts() -> str:
