@@ -28,7 +28,7 @@ class OutputError(Exception):
 def put(text: str, *, flush: bool = False) -> None:
     """Print to standard output; raises OutputError."""
     try:
-        print(text, flush=flush)  # noqa: T201 -- the one place that prints
+        print(text, flush=flush)
     except OSError as error:
         raise OutputError(error) from None
 
@@ -129,3 +129,16 @@ def _shown(value: Value) -> str:
 
 def _plain(value: Value) -> str | bool | None:
     return format(value, "f") if isinstance(value, Decimal) else value
+
+
+def complain(text: str) -> None:
+    """Tell the person at the terminal, beside the output."""
+    print(text, file=sys.stderr)
+
+
+def show_progress(stage: str, done: int, total: int | None) -> None:
+    """Show on a terminal how far the work is, over the line before."""
+    of = "" if total is None else f" of {total}"
+    print(
+        f"\r\x1b[K{stage}" + (f": {done}{of}" if done else ""), end="", file=sys.stderr, flush=True
+    )

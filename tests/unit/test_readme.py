@@ -17,7 +17,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
-from metronome_salesforce import cli, hosts
+from metronome_salesforce import arguments, hosts
 from metronome_salesforce.canon import LongText, Lookup, MasterDetail, Number, Picklist, Text
 from metronome_salesforce.linking import LinkReason
 from metronome_salesforce.manifests import load
@@ -232,7 +232,7 @@ def _commands(
 
 
 def _command_line() -> str:
-    parser = cli._parser()
+    parser = arguments.parser()
     parts = ["Before any command:", "", _options(parser)]
     for name, help_, inner in _commands(parser, "", ""):
         parts += ["", f"**`metronome-salesforce {name}`**: {help_}.", "", _options(inner)]
@@ -511,7 +511,7 @@ def _command_lines() -> list[str]:
 def test_commands_exist() -> None:
     """Each command of ours parses, each make target and each file that is named exists."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
-    parser = cli._parser()
+    parser = arguments.parser()
     ours = 0
     for line in _command_lines():
         words = shlex.split(line)
