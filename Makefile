@@ -75,7 +75,12 @@ CLUSTER_ARGS := $(if $(filter 1,$(TEST_USE_KUBECONFIG)),$(addprefix --ignore=tes
 .PHONY: test-cluster
 test-cluster: $(READY) ## Run the tests that need a real kube-apiserver; builds one with Go the first time
 	$(BIN)/python -m tests.controlplane.build
-	$(BIN)/python -m pytest -m cluster -p tests.controlplane.strict --ignore=tests/benchmarks $(CLUSTER_ARGS) $(ARGS)
+	$(BIN)/python -m pytest -m cluster -p tests.controlplane.strict -n 2 --dist loadfile --ignore=tests/benchmarks --ignore=tests/controlplane/test_load.py $(CLUSTER_ARGS) $(ARGS)
+
+.PHONY: test-load
+test-load: $(READY) ## Measure an operator with 200 MetronomeSyncs and 2,000 CustomerLinks, with limits; needs an idle machine
+	$(BIN)/python -m tests.controlplane.build
+	$(BIN)/python -m pytest -m cluster -p tests.controlplane.strict tests/controlplane/test_load.py $(ARGS)
 
 .PHONY: test-package
 test-package: $(READY) ## Run the tests that deploy with the Salesforce CLI; installs it with npm the first time

@@ -1,5 +1,7 @@
 """A pytest plugin that fails a run which tested nothing, or which left a test out.
 
+It also shows what tests have measured (see `conftest`).
+
 `make test-cluster` is the proof on a real API server: a run in which every test was deselected or
 skipped must not look like one.
 """
@@ -32,7 +34,10 @@ class Strict:
             session.exitstatus = untested
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Say why."""
+        """Say why, and what was measured."""
+        for report in terminalreporter.stats.get("passed", ()):
+            for name, line in report.user_properties:
+                terminalreporter.write_line(f"{name}: {line} ({report.nodeid})")
         if self.refused:
             terminalreporter.write_line(
                 f"{self.outcomes['passed']} passed and {self.outcomes['skipped']} skipped: here"
