@@ -74,7 +74,7 @@ class Watch:
         self._version = 0
         self._bodies: dict[Key, tuple[Json | None, float]] = {}
         self._changed = threading.Condition()
-        self._over = False
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._listen, name=f"watch {plural}", daemon=True)
 
     def __enter__(self) -> Self:
@@ -87,7 +87,7 @@ class Watch:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._over = True
+        self._over.set()
         while self._thread.is_alive():
             with contextlib.suppress(RuntimeError):  # it has just ended by itself
                 self._answer.shutdown()
@@ -109,13 +109,14 @@ class Watch:
 
     def _listen(self) -> None:
         """Read on where a watch ended: the API server ends those of a new kind now and then."""
-        while not self._over:
-            with contextlib.suppress(HTTPError, ApiException):
+        while not self._over.is_set():
+            with contextlib.suppress(HTTPError):
                 self._read()
-                if not self._over:
-                    time.sleep(_PAUSE)
-                    self._answer.close()
-                    self._answer = self._open(resource_version=str(self._version))
+            if self._over.wait(_PAUSE):
+                return
+            self._answer.close()
+            with contextlib.suppress(HTTPError, ApiException):
+                self._answer = self._open(resource_version=str(self._version))
 
     def _read(self) -> None:
         rest = b""
