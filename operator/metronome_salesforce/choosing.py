@@ -2,13 +2,15 @@
 
 import argparse
 import os
+from typing import TYPE_CHECKING
 
-from metronome_salesforce import commandsync
-from metronome_salesforce.commandsync import CommandSync
 from metronome_salesforce.filelinks import left_aside
 from metronome_salesforce.manifests import Bundle, load
 from metronome_salesforce.printing import complain
 from metronome_salesforce.spec import MetronomeSync
+
+if TYPE_CHECKING:
+    from metronome_salesforce.commandsync import CommandSync
 
 
 class UsageError(Exception):
@@ -40,8 +42,11 @@ def chosen(options: argparse.Namespace) -> tuple[MetronomeSync, Bundle]:
     return wanted[0], bundle
 
 
-def command_sync(options: argparse.Namespace, credentials: str | None = None) -> CommandSync:
+def command_sync(options: argparse.Namespace, credentials: str | None = None) -> "CommandSync":
     """The MetronomeSync of the files or the cluster; raises UsageError and CommandError."""
+    # Imported here: a cycle's process needs no Kubernetes client.
+    from metronome_salesforce import commandsync  # noqa: PLC0415
+
     check_sync_options(options)
     if options.filename is not None:
         return commandsync.from_files(*chosen(options), credentials)

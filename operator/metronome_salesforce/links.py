@@ -37,14 +37,14 @@ from metronome_salesforce.logs import belonging_to
 from metronome_salesforce.planning import Place
 from metronome_salesforce.references import read_inputs
 from metronome_salesforce.relinking import LinkReport, failed_links
-from metronome_salesforce.report import CycleReport, Outcome, Retry
+from metronome_salesforce.report import CycleReport, Outcome, Retry, ended
 from metronome_salesforce.runtime import (
     BUG_PAUSE,
     FIRST_BACK_OFF,
-    LONGEST_BACK_OFF,
     GoneError,
     Runtime,
     jitter,
+    next_back_off,
 )
 from metronome_salesforce.spec import MetronomeSync
 
@@ -115,7 +115,7 @@ class LinkWorker:
                     except KubeError as error:
                         logger.warning("the Kubernetes API failed: %s", error)
                         await asyncio.sleep(jitter(wait))
-                        wait = min(wait * 2, LONGEST_BACK_OFF)
+                        wait = next_back_off(wait, error)
                     except GoneError:
                         return
                     except Exception:
@@ -402,7 +402,7 @@ class LinkWorker:
         logger.log(
             level,
             "links looked at: %s",
-            _told(report),
+            ended(report.outcome, report.reason, report.message),
             extra={
                 "fields": {
                     "links": len(batch.dirty) + len(batch.leaving),
@@ -411,12 +411,6 @@ class LinkWorker:
                 }
             },
         )
-
-
-def _told(report: LinkReport) -> str:
-    """How it ended: the reason where it says more than the outcome, and the message if any."""
-    reason = "" if report.reason == report.outcome.value else f" ({report.reason})"
-    return f"{report.outcome.value}{reason} {report.message}".rstrip()
 
 
 def _tells_of_storing(report: CycleReport) -> bool:

@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from metronome_salesforce.objects import OBJECTS
 from metronome_salesforce.planning import FieldChange
-from metronome_salesforce.report import CycleReport, Outcome
+from metronome_salesforce.report import CycleReport, Outcome, ended
 from metronome_salesforce.rows import Operation, Value
 
 _PLANS = {Outcome.PLANNED, Outcome.REFUSED}
@@ -48,8 +48,7 @@ def report_text(report: CycleReport) -> str:
 
 
 def _report_lines(report: CycleReport) -> Iterator[str]:
-    reason = "" if report.reason in {"", report.outcome} else f" ({report.reason})"
-    yield f"{report.outcome}{reason}: {report.message}"
+    yield ended(report.outcome, report.reason, report.message)
     if report.rows:
         order = [mapping.name for mapping in OBJECTS] + ["Account"]
         verbs = ("create", "update", "delete") if report.outcome in _PLANS else None

@@ -31,14 +31,14 @@ from metronome_salesforce.linkqueue import LinkSet
 from metronome_salesforce.links import CycleLinks, LinkWorker
 from metronome_salesforce.logs import belonging_to
 from metronome_salesforce.references import REFERENCE_REASONS, read_inputs
-from metronome_salesforce.report import CycleReport, Outcome, Retry, Trigger
+from metronome_salesforce.report import CycleReport, Outcome, Retry, Trigger, ended
 from metronome_salesforce.runtime import (
     BUG_PAUSE,
     FIRST_BACK_OFF,
-    LONGEST_BACK_OFF,
     GoneError,
     Runtime,
     jitter,
+    next_back_off,
 )
 from metronome_salesforce.series import Key
 from metronome_salesforce.spec import ExecutionSpec, MetronomeSync, parse_sync
@@ -73,6 +73,8 @@ class SyncWorker:
         self.deleted = False
         # Versions of the Secrets that the last failed run used; None: not known.
         self._used: tuple[str, ...] | None = None
+        # Whether this operator has run no cycle of it yet: what changed before, it cannot know.
+        self._is_first = True
 
     @property
     def body(self) -> Json:
@@ -118,7 +120,7 @@ class SyncWorker:
                     except KubeError as error:
                         logger.warning("the Kubernetes API failed: %s", error)
                         await asyncio.sleep(jitter(wait))
-                        wait = min(wait * 2, LONGEST_BACK_OFF)
+                        wait = next_back_off(wait, error)
                     except GoneError:
                         return
                     except Exception:
@@ -306,10 +308,6 @@ class SyncWorker:
             "rejectedSince": reached.get("rejectedSince"),
             "details": False,
             "traceparent": traceparent,
-            # Who asks for a cycle may have mended what the org has refused the package for.
-            "refusal": None
-            if run.request or run.full_resync
-            else conditions.refusal(self._status, self._moment().generation),
         }
         started = datetime.now(UTC)
         before, self._used = self._used, None
@@ -319,18 +317,26 @@ class SyncWorker:
             report = failed_report(request, started, error.reason, error.message)
             report.retry = Retry.AFTER_CHANGE
             return report
-        if before not in {None, self._used}:
-            request["refusal"] = None  # perhaps somebody else signs in now
+        refusal = conditions.refusal(self._status, self._moment().generation)
+        forgotten: Json = {}
+        # Who asks may have mended what the org has refused the package for; with another Secret
+        # somebody else may sign in. For good: the cycle may end before it comes to the package.
+        asked = run.request or run.full_resync
+        if refusal is not None and (asked or self._is_first or before not in {None, self._used}):
+            refusal, forgotten = None, {"package": {"refused": None}}
+        self._is_first = False
+        request["refusal"] = refusal
         request["apiKey"] = inputs.api_key
         request["credentials"] = inputs.credentials
         request["caBundle"] = inputs.ca_bundle
         status, moment = self._status, self._moment()
-        await self._show(conditions.running(status, moment, str(self._run_id), run.trigger))
+        starting = conditions.running(status, moment, str(self._run_id), run.trigger)
+        await self._show(starting | forgotten)
         self._runtime.metrics.running(self.key, now=True)
         logger.info("cycle starts (%s)", run.trigger.value, extra={"fields": {"full": run.full}})
-        if token := run.full_resync or run.request:
-            asked = "a full resync" if run.full_resync else "a cycle"
-            sentence = f"Cycle {self._run_id} starts: {asked} was requested ({token[:100]})."
+        if asked:
+            what = "a full resync" if run.full_resync else "a cycle"
+            sentence = f"Cycle {self._run_id} starts: {what} was requested ({asked[:100]})."
             await self.tell([conditions.Event("Normal", run.trigger.value, sentence)])
         # Only now: whatever the links ask for from here on, the cycle is told.
         links = self._links.cycle_starts()
@@ -401,10 +407,8 @@ class SyncWorker:
         level = logging.INFO if report.outcome is Outcome.SUCCEEDED else logging.WARNING
         logger.log(
             level,
-            "cycle ended: %s (%s) %s",
-            report.outcome.value,
-            report.reason,
-            report.message,
+            "cycle ended: %s",
+            ended(report.outcome, report.reason, report.message),
             extra={"fields": {"seconds": report.duration}},
         )
         try:
@@ -468,7 +472,7 @@ class SyncWorker:
                     raise
                 logger.warning("status could not be written: %s", error)
                 await asyncio.sleep(jitter(wait))
-                wait = min(wait * 2, LONGEST_BACK_OFF)
+                wait = next_back_off(wait, error)
             else:
                 return
 

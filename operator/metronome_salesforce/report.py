@@ -22,6 +22,12 @@ class Outcome(StrEnum):
     PLANNED = "Planned"  # dry run
 
 
+def ended(outcome: Outcome, reason: str, message: str) -> str:
+    """How a run ended, as a line: the reason where it says more than the outcome."""
+    told = f" ({reason})" if reason not in {"", outcome} else ""
+    return f"{outcome}{told}" + (f": {message}" if message else "")
+
+
 class Trigger(StrEnum):
     """Why a cycle ran."""
 

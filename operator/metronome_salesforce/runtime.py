@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from metronome_salesforce.execution.child import GRACE_SECONDS
 from metronome_salesforce.execution.lease import Timing
 from metronome_salesforce.hosts import HostRules
-from metronome_salesforce.kube import Kube
+from metronome_salesforce.kube import Kube, KubeError
 from metronome_salesforce.metrics import Metrics
 
 FIRST_BACK_OFF = 0.5
@@ -20,6 +20,9 @@ LONGEST_BACK_OFF = 8.0
 An API server that is back after minutes finds the operator at work half a minute later, and two
 tries may come one after the other until then.
 """
+
+LONGEST_BACK_OFF_REFUSED = 30.0
+"""The same where it has answered, and a person has to do something about it: a right is missing."""
 
 BUG_PAUSE = 30.0
 """Seconds before something is tried again that failed in a way that nobody has thought of."""
@@ -56,6 +59,12 @@ class Runtime:
 
 class GoneError(Exception):
     """The resource does not exist any more, or another one has its name."""
+
+
+def next_back_off(wait: float, error: Exception) -> float:
+    """How long to wait after the next failure, if this one was waited for so long."""
+    refused = isinstance(error, KubeError) and (error.forbidden or error.refused)
+    return min(wait * 2, LONGEST_BACK_OFF_REFUSED if refused else LONGEST_BACK_OFF)
 
 
 def jitter(seconds: float) -> float:

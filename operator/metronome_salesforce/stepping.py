@@ -44,6 +44,8 @@ class Steps:
         self.check_stop()
         # Who is cancelled leaves the thread behind, and has to know it for a last word.
         under_way = asyncio.ensure_future(asyncio.to_thread(call))
+        # Nobody else may be there to hear of its failure, and asyncio would log it as a bug.
+        under_way.add_done_callback(lambda one: one.cancelled() or one.exception())
         self._under_way = under_way
         return await asyncio.shield(under_way)
 

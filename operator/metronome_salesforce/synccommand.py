@@ -46,6 +46,7 @@ def sync(options: argparse.Namespace) -> CycleReport:
 
     Raises UsageError, InvalidManifest, and KeyboardInterrupt after a ctrl-C.
     """
+    _start_tracing()
     if options.lease and options.dry_run:
         raise UsageError("--dry-run writes nothing and needs no Lease; leave out --lease")
     if not options.lease and (options.kubeconfig or options.lease_wait is not None):
@@ -75,6 +76,7 @@ def plan(options: argparse.Namespace) -> CycleReport:
 
     While it is read: in memory, the changes of a large org are gigabytes.
     """
+    _start_tracing()  # before anything is printed
     sync, bundle = chosen(options)
     as_json = options.output == "json"
 
@@ -100,6 +102,13 @@ def plan(options: argparse.Namespace) -> CycleReport:
     else:
         put("\n".join([report_text(report), *links_text(report)]))
     return report
+
+
+def _start_tracing() -> None:
+    try:
+        tracing.start(os.environ)
+    except ConfigError as error:
+        raise UsageError(error.message) from None
 
 
 def _run(
@@ -133,10 +142,6 @@ def _run(
         "full": run.full,
         "dry_run": run.dry_run,
     }
-    try:
-        tracing.start(os.environ)
-    except ConfigError as error:
-        raise UsageError(error.message) from None
     try:
         with (
             # A script that is traced itself says so, and the cycle is part of its trace.

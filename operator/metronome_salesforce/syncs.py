@@ -15,7 +15,7 @@ from metronome_salesforce.health import Health
 from metronome_salesforce.kube import KubeError
 from metronome_salesforce.linksets import LinkSets
 from metronome_salesforce.reconciling import SyncWorker
-from metronome_salesforce.runtime import LONGEST_BACK_OFF, Runtime
+from metronome_salesforce.runtime import Runtime, next_back_off
 from metronome_salesforce.series import Key
 
 logger = logging.getLogger(__name__)
@@ -65,15 +65,16 @@ class Syncs:
         """List all resources for ever, every so many seconds; soon again as long as it fails."""
         retry = _FIRST_LIST_RETRY
         while not self._stopped:
-            if await self._list(namespaces):
+            error = await self._list(namespaces)
+            if error is None:
                 wait, retry = every, _FIRST_LIST_RETRY
             else:
-                wait, retry = retry, min(retry * 2, LONGEST_BACK_OFF, every)
+                wait, retry = retry, min(next_back_off(retry, error), every)
             self._health.looked()
             await asyncio.sleep(wait * random.uniform(0.9, 1.1))  # noqa: S311 -- spreads load
 
-    async def _list(self, namespaces: Sequence[str]) -> bool:
-        """List all resources once; False when that failed for any of them.
+    async def _list(self, namespaces: Sequence[str]) -> Exception | None:
+        """List all resources once; the error when that failed for any of them.
 
         Only what was known before a list was asked for can be missing in it.
         """
@@ -82,7 +83,7 @@ class Syncs:
             versions = await _fed(kube.sync_pages(namespaces), self._feed)
         except (KubeError, TimeoutError) as error:
             logger.warning("the MetronomeSyncs could not be listed: %s", error or "no answer")
-            return False
+            return error
         for uid in known - versions.keys():
             self._end(uid)
         self._health.listed(versions)
@@ -90,15 +91,15 @@ class Syncs:
             versions = await _fed(kube.link_pages(namespaces), self._feed_link)
         except (KubeError, TimeoutError) as error:
             logger.warning("the CustomerLinks could not be listed: %s", error or "no answer")
-            return False
+            return error
         if self._stopped:
-            return True
+            return None
         self._links.listed(set(versions), known_links)
         self._health.links_listed(versions)
         if self._keeping is None:
             # Not before: a MetronomeSync that was not listed yet would seem not to exist.
             self._keeping = asyncio.create_task(self._links.keep_unserved(self._feed))
-        return True
+        return None
 
     async def stop(self) -> None:
         """Stop all cycles and workers, and take nothing more."""

@@ -226,8 +226,8 @@ class _Tracer:
         except ValueError:
             raise ConfigError(
                 "InvalidSettings",
-                "a variable of the environment that begins with OTEL_BSP_ or OTEL_SPAN_ has a value"
-                " that OpenTelemetry does not take; correct or unset it.",
+                "one of OpenTelemetry's variables of the environment (OTEL_…) has a value that it"
+                " does not take; correct or unset it.",
             ) from None
         version = importlib.metadata.version(_NAME)
         # Not made the process's own: libraries that look for one find none, and tell nothing.

@@ -73,6 +73,7 @@ REFUSED: list[tuple[Json, str]] = [
         "at '/tracing/endpoint': 'collector:4317' does not match pattern",
     ),
     (nested("tracing.sampleRatio", 10), "at '/tracing/sampleRatio': maximum: got 10, want 1"),
+    (nested("tracing.sampleRatio", "half"), "at '/tracing/sampleRatio': 'half' does not match"),
     (
         nested("tracing.headers", "x"),
         "at '/tracing': additional properties 'headers' not allowed",
@@ -256,7 +257,8 @@ def test_the_kind_decides_whether_a_sync_can_be_there() -> None:
 def test_traces_are_of_the_operator_alone() -> None:
     """What the values have no word for is for extraEnv."""
     extra = [{"name": "OTEL_BSP_MAX_QUEUE_SIZE", "value": "4096"}]
-    values = {"tracing": {"endpoint": "http://c:4318", "sampleRatio": 0.5}, "extraEnv": extra}
+    # As a text, which is what --set makes of it.
+    values = {"tracing": {"endpoint": "http://c:4318", "sampleRatio": "0.5"}, "extraEnv": extra}
     manifests = documents(template(values))
     without = environment(pod_of(documents(template({"tracing": {"sampleRatio": 0.5}}))))
     whole = environment(pod_of(documents(template({"tracing": {"endpoint": "http://c:4318"}}))))

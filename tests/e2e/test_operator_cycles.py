@@ -246,9 +246,15 @@ def test_a_refused_package_is_remembered_until_a_person_acts(bench: Bench) -> No
             "application/merge-patch+json",
         )
         eventually(lambda: bench.ran(5))
-        bench.behave("acme")
+        # A cycle that was asked for and does not get as far as the package: the next one does.
+        bench.behave("acme", exit=1)
         bench.annotate("acme", "requested-at", "2")
         eventually(lambda: bench.ran(6))
+        bench.behave("acme", report=REFUSED)
+        ahead = timedelta(minutes=12)
+        eventually(lambda: bench.ran(7))
+    with bench.operating(now=lambda: datetime.now(UTC) + timedelta(minutes=40)):
+        eventually(lambda: bench.ran(8))
     assert [(run["trigger"], run["refusal"]) for run in bench.runs()] == [
         ("Created", None),
         ("Retry", REFUSAL),
@@ -256,6 +262,8 @@ def test_a_refused_package_is_remembered_until_a_person_acts(bench: Bench) -> No
         ("SpecChanged", None),
         ("Retry", None),
         ("Requested", None),
+        ("Retry", None),
+        ("Retry", None),  # of another operator, which cannot know what changed meanwhile
     ]
 
 
