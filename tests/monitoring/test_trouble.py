@@ -164,13 +164,14 @@ def _replace_in_a_cycle(space: Space, name: str, one: Company) -> None:
 def _contest(space: Space, one: Company) -> None:
     customers = [each["id"] for each in one.tenant.customers()]
     accounts = [one.org.insert("Account", {"Name": name}) for name in ("First", "Second")]
-    space.apply(link_manifest("winner", customers[1], accounts[0], "links"))
-    wait_link(space, "winner")
+    # Of two from the same second, the name decides.
+    space.apply(link_manifest("early", customers[1], accounts[0], "links"))
+    wait_link(space, "early")
     space.apply(
-        link_manifest("loser", customers[1], accounts[1], "links"),
+        link_manifest("late", customers[1], accounts[1], "links"),
         link_manifest("lost", customers[2], "001000000000001AAA", "links"),
     )
-    wait_link(space, "loser", ("False", "Conflict"))
+    wait_link(space, "late", ("False", "Conflict"))
     wait_link(space, "lost", ("False", "AccountNotFound"))
 
 
@@ -244,7 +245,7 @@ def test_what_is_mended_is_silent(ward: Ward) -> None:
     let_install(companies["package"].org)
     space.patch({"salesforce": {"package": {"install": "Always"}}}, "package")
     space.apply(right("stalled", companies["stalled"])["metronome"])
-    space.kubectl("delete", "clink", "loser", "lost")
+    space.kubectl("delete", "clink", "late", "lost")
     for name in ("refused", "rejected", "quota", "old"):
         space.request("mended", name)
 
