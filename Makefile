@@ -58,11 +58,13 @@ package: $(READY) ## Write the generated part of the Salesforce package after a 
 chart: $(READY) ## Write the generated parts of the Helm chart and its golden files again
 	$(BIN)/python -m tests.chart.generate
 
-# In order: files with the most tests first, as xdist would have it, leaves the few slow ones of the
-# end-to-end tests to the end, and processors idle.
 .PHONY: test
 test: $(READY) ## Run the tests; needs nothing but this machine
-	$(BIN)/python -m pytest -m "not (cluster or package or browser or image or monitoring)" -n $(WORKERS) --dist loadfile --no-loadscope-reorder --ignore=tests/benchmarks --ignore=tests/chart $(ARGS)
+	$(BIN)/python -m pytest -m "not (cluster or package or browser or image or monitoring)" -n $(WORKERS) --dist loadfile --ignore=tests/benchmarks --ignore=tests/chart --ignore=tests/sandbox $(ARGS)
+
+.PHONY: test-sandbox
+test-sandbox: $(READY) ## Run the tests of the emulated Metronome, Salesforce and Kubernetes
+	$(BIN)/python -m pytest -m "not (cluster or package)" -n $(WORKERS) --dist loadfile tests/sandbox $(ARGS)
 
 .PHONY: test-chart
 test-chart: $(READY) ## Run the tests of the Helm chart, with Helm 3 and 4
